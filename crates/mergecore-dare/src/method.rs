@@ -1,0 +1,101 @@
+//! `dare_linear` and `dare_ties` as recipes name them.
+
+use mergecore_kernel::{
+    Binding, Default as Unless, Inputs, Kernel, KernelError, Method, Parameter, ParameterKind,
+    Rescale, Scope,
+};
+
+use crate::Dare;
+use crate::dare::DareKernel;
+
+const SOURCE: &str = "https://arxiv.org/abs/2311.03099";
+
+const PARAMETERS: [Parameter; 6] = [
+    Parameter::WEIGHT,
+    Parameter::DENSITY,
+    Parameter { default: Unless::Flag(false), ..Parameter::NORMALIZE },
+    Parameter::LAMBDA,
+    Parameter {
+        name: "rescale",
+        scope: Scope::Shared,
+        kind: ParameterKind::Flag,
+        default: Unless::Unset,
+        help: "scale up what is kept (on; by the density unless rescale_norm says otherwise)",
+    },
+    Parameter::RESCALE_NORM,
+];
+
+fn bind(consensus: bool, binding: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
+    let shared = &binding.shared;
+    let params = Dare {
+        weights: binding.numbers("weight"),
+        densities: binding.numbers("density"),
+        normalize: shared.flag("normalize").unwrap_or(false),
+        lambda: shared.number("lambda").unwrap_or(1.0),
+        rescale: Rescale::from_arguments(shared, true, Rescale::Density),
+        stream: binding.stream,
+    };
+    let kernel = DareKernel { params, consensus };
+    kernel.check()?;
+    Ok(Box::new(kernel))
+}
+
+/// `dare_linear`: drop and rescale, then add.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DareLinearMethod;
+
+impl Method for DareLinearMethod {
+    fn name(&self) -> &str {
+        "dare_linear"
+    }
+
+    fn title(&self) -> &str {
+        "Linear DARE"
+    }
+
+    fn source(&self) -> Option<&str> {
+        Some(SOURCE)
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs { base: true, models: 0..=usize::MAX }
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        &PARAMETERS
+    }
+
+    fn bind(&self, binding: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
+        bind(false, binding)
+    }
+}
+
+/// `dare_ties`: drop and rescale, then elect signs and add what agrees.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DareTiesMethod;
+
+impl Method for DareTiesMethod {
+    fn name(&self) -> &str {
+        "dare_ties"
+    }
+
+    fn title(&self) -> &str {
+        "DARE TIES"
+    }
+
+    fn source(&self) -> Option<&str> {
+        Some(SOURCE)
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs { base: true, models: 0..=usize::MAX }
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        &PARAMETERS
+    }
+
+    fn bind(&self, binding: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
+        bind(true, binding)
+    }
+}

@@ -1,0 +1,156 @@
+//! What every kernel must keep, whatever it computes.
+
+use mergecore_tensor::{Element, bf16, f16};
+
+use crate::driver::blocks;
+use crate::kernel::ErasedPartial;
+use crate::{BLOCK, Extent, Kernel, Order, Step, TILE, TileReader, Worker, merge_slices};
+
+/// Runs the suite on a kernel that takes `inputs` inputs.
+///
+/// Checked are: tensors of no element, of one, and with odd tails around tile
+/// and block boundaries; every element type; that NaN and infinite inputs
+/// neither panic nor disturb other tiles; that equal runs give equal bits, and
+/// that the result does not depend on how the tensor is cut up and in which
+/// order the pieces are done.
+///
+/// # Panics
+/// Where the kernel breaks one of these.
+pub fn check(kernel: &dyn Kernel, inputs: usize) {
+    let lengths = [
+        0,
+        1,
+        7,
+        TILE - 1,
+        TILE,
+        TILE + 1,
+        BLOCK as usize - 1,
+        BLOCK as usize + 1,
+        3 * BLOCK as usize + 77,
+    ];
+    for len in lengths {
+        let shape = if len % 7 == 0 { vec![len / 7, 7] } else { vec![len] };
+        every_type(kernel, inputs, &shape);
+        cut_up_equals_whole(kernel, inputs, &shape);
+    }
+    nonfinite_is_contained(kernel, inputs);
+}
+
+/// Reproducible values of a few binades and both signs, a good part of them
+/// equal across inputs and some equal in magnitude within one.
+pub fn sample(inputs: usize, len: usize) -> Vec<Vec<f64>> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let base: Vec<f64> = (0..len).map(|_| (next() % 4001) as f64 / 2000.0 - 1.0).collect();
+    let input = |_| {
+        let change = |value: &f64| match next() % 4 {
+            0 => *value,
+            1 => value + 0.125,
+            _ => value + ((next() % 20_001) as f64 / 10_000.0 - 1.0) * 0.25,
+        };
+        base.iter().map(change).collect()
+    };
+    (0..inputs).map(input).collect()
+}
+
+fn typed<T: Element>(inputs: &[Vec<f64>]) -> Vec<Vec<T>> {
+    inputs.iter().map(|input| input.iter().map(|value| T::narrow(*value)).collect()).collect()
+}
+
+fn whole<T: Element>(kernel: &dyn Kernel, inputs: &[Vec<T>], shape: &[usize]) -> Vec<f64> {
+    let slices: Vec<&[T]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut out = vec![f64::NAN; shape.iter().product()];
+    merge_slices(kernel, &slices, shape, &mut out).expect("the kernel accepts the sample");
+    out
+}
+
+fn bits(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn every_type(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
+    fn run<T: Element>(kernel: &dyn Kernel, values: &[Vec<f64>], shape: &[usize]) {
+        let inputs = typed::<T>(values);
+        let first = whole(kernel, &inputs, shape);
+        assert_eq!(bits(&first), bits(&whole(kernel, &inputs, shape)), "{kernel:?} is repeatable");
+        assert!(
+            first.iter().all(|value| value.is_finite()),
+            "{kernel:?} of {} {shape:?}",
+            T::DTYPE
+        );
+    }
+    let values = sample(inputs, shape.iter().product());
+    run::<bf16>(kernel, &values, shape);
+    run::<f16>(kernel, &values, shape);
+    run::<f32>(kernel, &values, shape);
+    run::<f64>(kernel, &values, shape);
+}
+
+struct Reader<'a>(&'a [Vec<f64>]);
+
+impl TileReader for Reader<'_> {
+    fn inputs(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read(&mut self, input: usize, start: u64, out: &mut [f64]) {
+        out.copy_from_slice(&self.0[input][start as usize..][..out.len()]);
+    }
+}
+
+fn cut_up_equals_whole(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
+    let values = sample(inputs, shape.iter().product());
+    let extent = Extent::of(shape);
+    let expected = whole(kernel, &values, shape);
+    let mut out = vec![f64::NAN; expected.len()];
+    let mut reader = Reader(&values);
+    // Three workers take blocks in turn, last block first.
+    let mut workers = [Worker::new(), Worker::new(), Worker::new()];
+    let mut step = kernel.first(extent).expect("the kernel accepts the sample");
+    let apply = loop {
+        match step {
+            Step::Apply(apply) => break apply,
+            Step::Scan(scan) => {
+                let pieces: Vec<_> = scan.ranges(extent).into_iter().flat_map(blocks).collect();
+                let mut partials: Vec<ErasedPartial> = match scan.order() {
+                    Order::Any => workers.iter().map(|_| scan.empty()).collect(),
+                    Order::Blocks => pieces.iter().map(|_| scan.empty()).collect(),
+                };
+                for (index, piece) in pieces.iter().enumerate().rev() {
+                    let slot = if scan.order() == Order::Any { index % 3 } else { index };
+                    let partial = &mut partials[slot];
+                    workers[index % 3].fold(&*scan, partial, piece.clone(), extent, &mut reader);
+                }
+                let mut total = scan.empty();
+                partials.into_iter().for_each(|partial| scan.combine(&mut total, partial));
+                step = scan.finish(total).expect("the kernel accepts the sample");
+            }
+        }
+    };
+    for (index, piece) in blocks(0..extent.len()).collect::<Vec<_>>().into_iter().enumerate().rev()
+    {
+        workers[index % 3].apply(&*apply, piece, extent, &mut reader, |start, values| {
+            out[start as usize..][..values.len()].copy_from_slice(values);
+        });
+    }
+    assert_eq!(bits(&out), bits(&expected), "{kernel:?} cut up, {shape:?}");
+}
+
+fn nonfinite_is_contained(kernel: &dyn Kernel, inputs: usize) {
+    let len = 2 * TILE + 5;
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for at in [0, TILE, len - 1] {
+            let mut values = sample(inputs, len);
+            for input in &mut values {
+                input[at] = bad;
+            }
+            let out = whole(kernel, &values, &[len]);
+            assert_eq!(out.len(), len, "{kernel:?} with {bad} at {at}");
+        }
+    }
+}

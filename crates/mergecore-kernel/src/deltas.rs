@@ -1,0 +1,267 @@
+//! Task vectors: base plus a combination of pruned, rescaled, sign-elected deltas.
+
+use crate::gram::sum_products;
+use crate::{Apply, Arguments, KernelError, Order, Scan, Step, TILE, Tile};
+
+/// Sets to zero the deltas that a method drops.
+pub trait Prune: Send + Sync {
+    /// Prunes the deltas of one model, whose first has flat index `start`.
+    fn prune(&self, model: usize, start: u64, deltas: &mut [f64]);
+}
+
+/// Drops nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeepAll;
+
+impl Prune for KeepAll {
+    fn prune(&self, _: usize, _: u64, _: &mut [f64]) {}
+}
+
+/// How pruned deltas are scaled up to make good for what was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rescale {
+    /// Divide by the density: an unbiased estimate where elements are kept at
+    /// random (DARE).
+    Density,
+    /// Match the sum of magnitudes.
+    L1,
+    /// Match the Euclidean norm.
+    L2,
+    /// Match the largest magnitude.
+    Linf,
+}
+
+impl Rescale {
+    /// The names recipes use, as `rescale_norm`.
+    pub const NAMES: &'static [&'static str] = &["density", "l1", "l2", "linf"];
+
+    /// The variant of a name in [`Self::NAMES`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "density" => Some(Rescale::Density),
+            "l1" => Some(Rescale::L1),
+            "l2" => Some(Rescale::L2),
+            "linf" => Some(Rescale::Linf),
+            _ => None,
+        }
+    }
+
+    /// What the parameters `rescale` and `rescale_norm` ask for: `rescale: false`
+    /// switches it off, a norm alone switches it on.
+    pub fn from_arguments(shared: &Arguments, on_by_default: bool, usual: Rescale) -> Option<Self> {
+        let norm = shared.text("rescale_norm").and_then(Rescale::from_name);
+        let on = shared.flag("rescale").unwrap_or(on_by_default || norm.is_some());
+        on.then_some(norm.unwrap_or(usual))
+    }
+}
+
+/// `base + lambda * sum(weight_i * delta_i)`, over the models that agree with
+/// the elected sign only where there is a consensus, divided by the sum of the
+/// weights used where it is normalised.
+///
+/// The first input is the base, the others are the models. A sum of exactly zero
+/// leaves the base bit for bit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskVectors {
+    /// One weight a model.
+    pub weights: Vec<f64>,
+    /// The fraction of elements kept, one a model.
+    pub densities: Vec<f64>,
+    /// Elect a sign for each element by the sum of the weighted deltas (zero
+    /// elects plus) and combine only the models that agree; a zero delta never
+    /// does.
+    pub consensus: bool,
+    /// Divide by the sum of the weights used.
+    pub normalize: bool,
+    /// Factor on the combined delta.
+    pub lambda: f64,
+    /// What makes good for the dropped elements.
+    pub rescale: Option<Rescale>,
+}
+
+impl TaskVectors {
+    /// Checks weights, densities and lambda.
+    ///
+    /// # Errors
+    /// A wrong number of values, values that are not finite, densities outside
+    /// 0 to 1.
+    pub fn check(&self) -> Result<(), KernelError> {
+        KernelError::check_count("density", &self.densities, self.weights.len())?;
+        self.densities.iter().try_for_each(|d| KernelError::check_fraction("density", *d))?;
+        self.weights.iter().try_for_each(|w| KernelError::check_finite("weight", *w))?;
+        KernelError::check_finite("lambda", self.lambda)
+    }
+
+    /// The input that comes out unchanged, where one does: a lone model at
+    /// weight 1, density 1 and lambda 1, or the base where nothing is added.
+    pub fn selects(&self) -> Option<usize> {
+        let nothing = |(weight, density): (&f64, &f64)| *weight == 0.0 || *density == 0.0;
+        if self.lambda == 0.0 || self.weights.iter().zip(&self.densities).all(nothing) {
+            return Some(0);
+        }
+        let lone = self.weights == [1.0] && self.densities == [1.0] && self.lambda == 1.0;
+        lone.then_some(1)
+    }
+
+    /// The steps that remain once it is known what to prune.
+    pub fn step(self, prune: impl Prune + 'static) -> Step {
+        let prunes = self.densities.iter().any(|density| *density < 1.0);
+        match self.rescale.filter(|_| prunes) {
+            None => self.apply(prune, Vec::new()),
+            // Dividing by a density of zero would make zeros NaN.
+            Some(Rescale::Density) => {
+                let divisors = self.densities.iter().map(|d| if *d == 0.0 { 1.0 } else { *d });
+                let divisors = divisors.collect();
+                self.apply(prune, divisors)
+            }
+            Some(norm) => Step::scan(NormScan { vectors: self, norm, prune }),
+        }
+    }
+
+    fn apply(self, prune: impl Prune + 'static, divisors: Vec<f64>) -> Step {
+        Step::apply(DeltaApply { vectors: self, prune, divisors })
+    }
+}
+
+/// Turns the models of a tile into deltas, in place.
+fn subtract_base(base: &[f64], model: &mut [f64]) {
+    for (value, base) in model.iter_mut().zip(base) {
+        *value -= base;
+    }
+}
+
+struct DeltaApply<P> {
+    vectors: TaskVectors,
+    prune: P,
+    /// One a model, or empty where nothing is rescaled.
+    divisors: Vec<f64>,
+}
+
+impl<P: Prune> Apply for DeltaApply<P> {
+    fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
+        let TaskVectors { weights, consensus, normalize, lambda, .. } = &self.vectors;
+        let start = tile.start();
+        let len = tile.len();
+        let mut votes = [0.0; TILE];
+        let votes = &mut votes[..len];
+        let (base, models) = tile.split_base();
+        for (index, deltas) in models.enumerate() {
+            subtract_base(base, deltas);
+            self.prune.prune(index, start, deltas);
+            if let Some(divisor) = self.divisors.get(index).filter(|d| **d != 1.0) {
+                deltas.iter_mut().for_each(|delta| *delta /= divisor);
+            }
+            let weight = weights[index];
+            for (delta, vote) in deltas.iter_mut().zip(votes.iter_mut()) {
+                *delta *= weight;
+                *vote += *delta;
+            }
+        }
+        let (base, models) = tile.split_base();
+        if *consensus {
+            let mut divisors = [0.0; TILE];
+            let divisors = &mut divisors[..len];
+            out.fill(0.0);
+            for (deltas, weight) in models.zip(weights) {
+                add_agreeing(deltas, votes, *weight, out, divisors);
+            }
+            if *normalize {
+                for (mixed, divisor) in out.iter_mut().zip(divisors) {
+                    *mixed /= if *divisor == 0.0 { 1.0 } else { *divisor };
+                }
+            }
+        } else {
+            out.copy_from_slice(votes);
+            let total: f64 = weights.iter().sum();
+            if *normalize && total.abs() >= 1e-8 {
+                out.iter_mut().for_each(|mixed| *mixed /= total);
+            }
+        }
+        for (out, base) in out.iter_mut().zip(base) {
+            let change = lambda * *out;
+            *out = if change == 0.0 { *base } else { base + change };
+        }
+    }
+}
+
+/// Adds the weighted deltas that have the elected sign, and their weight.
+fn add_agreeing(
+    deltas: &[f64],
+    votes: &[f64],
+    weight: f64,
+    mixed: &mut [f64],
+    divisors: &mut [f64],
+) {
+    for (((delta, vote), mixed), divisor) in deltas.iter().zip(votes).zip(mixed).zip(divisors) {
+        // A tie (zero) elects plus. A NaN agrees with the NaN it makes of the
+        // vote, so that it is not hidden.
+        let agrees = if *vote >= 0.0 { *delta > 0.0 } else { *delta < 0.0 || delta.is_nan() };
+        *mixed += if agrees { *delta } else { 0.0 };
+        *divisor += if agrees { weight } else { 0.0 };
+    }
+}
+
+/// Measures each model's delta before and after pruning.
+struct NormScan<P> {
+    vectors: TaskVectors,
+    norm: Rescale,
+    prune: P,
+}
+
+/// Where either norm is below this, nothing is rescaled.
+const NEGLIGIBLE_NORM: f64 = 1e-7;
+
+impl<P> NormScan<P> {
+    /// A slice's share of the norm: sums that add up, or the largest magnitude.
+    fn measure(&self, deltas: &[f64]) -> f64 {
+        match self.norm {
+            Rescale::L2 => sum_products(deltas, deltas, |x, y| x * y),
+            Rescale::Linf => deltas.iter().fold(0.0, |largest, delta| delta.abs().max(largest)),
+            _ => sum_products(deltas, deltas, |x, _| x.abs()),
+        }
+    }
+
+    fn join(&self, a: f64, b: f64) -> f64 {
+        if self.norm == Rescale::Linf { a.max(b) } else { a + b }
+    }
+
+    fn divisor(&self, (before, after): (f64, f64)) -> f64 {
+        let root = |x: f64| if self.norm == Rescale::L2 { x.sqrt() } else { x };
+        let (before, after) = (root(before), root(after));
+        if before < NEGLIGIBLE_NORM || after < NEGLIGIBLE_NORM { 1.0 } else { after / before }
+    }
+}
+
+impl<P: Prune + 'static> Scan for NormScan<P> {
+    type Partial = Vec<(f64, f64)>;
+
+    fn order(&self) -> Order {
+        Order::Blocks
+    }
+
+    fn empty(&self) -> Self::Partial {
+        vec![(0.0, 0.0); self.vectors.weights.len()]
+    }
+
+    fn fold(&self, partial: &mut Self::Partial, tile: &mut Tile<'_>) {
+        let start = tile.start();
+        let (base, models) = tile.split_base();
+        for ((index, deltas), (before, after)) in models.enumerate().zip(partial) {
+            subtract_base(base, deltas);
+            *before = self.join(*before, self.measure(deltas));
+            self.prune.prune(index, start, deltas);
+            *after = self.join(*after, self.measure(deltas));
+        }
+    }
+
+    fn combine(&self, total: &mut Self::Partial, next: Self::Partial) {
+        for (total, next) in total.iter_mut().zip(next) {
+            *total = (self.join(total.0, next.0), self.join(total.1, next.1));
+        }
+    }
+
+    fn finish(self: Box<Self>, total: Self::Partial) -> Result<Step, KernelError> {
+        let divisors = total.into_iter().map(|norms| self.divisor(norms)).collect();
+        Ok(self.vectors.apply(self.prune, divisors))
+    }
+}

@@ -1,0 +1,164 @@
+//! Runs kernels: over any reader of tiles, and over slices in memory.
+
+use std::ops::Range;
+
+use mergecore_tensor::{Element, narrow_slice, widen_slice};
+
+use crate::kernel::{Apply, ErasedPartial, ErasedScan};
+use crate::{BLOCK, Extent, Kernel, KernelError, Order, Step, TILE, Tile};
+
+/// Where a worker gets the inputs' elements from.
+pub trait TileReader {
+    /// Number of inputs.
+    fn inputs(&self) -> usize;
+
+    /// Fills `out` with the elements of one input from flat index `start` on,
+    /// widened exactly.
+    fn read(&mut self, input: usize, start: u64, out: &mut [f64]);
+}
+
+/// One thread's scratch memory for running scans and applies tile by tile.
+#[derive(Debug, Default)]
+pub struct Worker {
+    values: Vec<f64>,
+}
+
+impl Worker {
+    /// A worker without memory yet.
+    pub fn new() -> Self {
+        Worker::default()
+    }
+
+    /// Folds a range of elements, which lies within one block or more, into a
+    /// partial.
+    pub fn fold(
+        &mut self,
+        scan: &dyn ErasedScan,
+        partial: &mut ErasedPartial,
+        range: Range<u64>,
+        extent: Extent,
+        reader: &mut dyn TileReader,
+    ) {
+        self.tiles(range, extent, reader, |tile| scan.fold(partial, tile));
+    }
+
+    /// Computes a range of the output and hands it on tile by tile, with the
+    /// flat index of each tile's first element.
+    pub fn apply(
+        &mut self,
+        apply: &dyn Apply,
+        range: Range<u64>,
+        extent: Extent,
+        reader: &mut dyn TileReader,
+        mut write: impl FnMut(u64, &[f64]),
+    ) {
+        let mut out = [0.0; TILE];
+        self.tiles(range, extent, reader, |tile| {
+            let out = &mut out[..tile.len()];
+            apply.apply(tile, out);
+            write(tile.start(), out);
+        });
+    }
+
+    fn tiles(
+        &mut self,
+        range: Range<u64>,
+        extent: Extent,
+        reader: &mut dyn TileReader,
+        mut each: impl FnMut(&mut Tile<'_>),
+    ) {
+        let inputs = reader.inputs();
+        self.values.resize(inputs * TILE, 0.0);
+        let mut start = range.start;
+        while start < range.end {
+            let len = (range.end - start).min(TILE as u64) as usize;
+            for input in 0..inputs {
+                reader.read(input, start, &mut self.values[input * TILE..][..len]);
+            }
+            each(&mut Tile::new(start, len, extent, &mut self.values));
+            start += len as u64;
+        }
+    }
+}
+
+/// Splits a range that begins at a multiple of [`BLOCK`] into blocks.
+pub fn blocks(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let end = range.end;
+    range.step_by(BLOCK as usize).map(move |start| start..end.min(start + BLOCK))
+}
+
+/// Merges arrays in memory: `inputs` are slices of one tensor of this shape in
+/// row-major order, the base first for methods that have one. The arithmetic is
+/// `f64`; the result is rounded once to the output's type.
+///
+/// # Errors
+/// Where lengths disagree with the shape, and what the kernel reports.
+pub fn merge_slices<T: Element, O: Element>(
+    kernel: &dyn Kernel,
+    inputs: &[&[T]],
+    shape: &[usize],
+    out: &mut [O],
+) -> Result<(), KernelError> {
+    let expected = shape.iter().product();
+    let lengths = inputs.iter().map(|input| input.len()).enumerate();
+    let lengths = lengths.map(|(i, len)| (format!("input {i}"), len));
+    for (what, found) in lengths.chain([("the output".to_owned(), out.len())]) {
+        if found != expected {
+            return Err(KernelError::Length { what, shape: shape.to_vec(), expected, found });
+        }
+    }
+    let extent = Extent::of(shape);
+    let mut worker = Worker::new();
+    let mut reader = SliceReader { inputs };
+    let mut step = kernel.first(extent)?;
+    loop {
+        match step {
+            Step::Scan(scan) => {
+                let total = scan_all(&*scan, extent, &mut worker, &mut reader);
+                step = scan.finish(total)?;
+            }
+            Step::Apply(apply) => {
+                worker.apply(&*apply, 0..extent.len(), extent, &mut reader, |start, values| {
+                    narrow_slice(values, &mut out[start as usize..][..values.len()]);
+                });
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn scan_all(
+    scan: &dyn ErasedScan,
+    extent: Extent,
+    worker: &mut Worker,
+    reader: &mut dyn TileReader,
+) -> ErasedPartial {
+    let mut total = scan.empty();
+    for range in scan.ranges(extent) {
+        match scan.order() {
+            Order::Any => worker.fold(scan, &mut total, range, extent, reader),
+            Order::Blocks => {
+                for block in blocks(range) {
+                    let mut partial = scan.empty();
+                    worker.fold(scan, &mut partial, block, extent, reader);
+                    scan.combine(&mut total, partial);
+                }
+            }
+        }
+    }
+    total
+}
+
+struct SliceReader<'a, T> {
+    inputs: &'a [&'a [T]],
+}
+
+impl<T: Element> TileReader for SliceReader<'_, T> {
+    fn inputs(&self) -> usize {
+        self.inputs.len()
+    }
+
+    fn read(&mut self, input: usize, start: u64, out: &mut [f64]) {
+        widen_slice(&self.inputs[input][start as usize..][..out.len()], out);
+    }
+}

@@ -1,0 +1,104 @@
+//! What can be wrong with a kernel's input.
+
+/// Why a merge of arrays, or the binding of a method to a tensor, failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// An input's shape differs from the first one's.
+    #[error(
+        "input {input} has shape {found:?} but input 0 has {expected:?}; all inputs of a merge must have one shape"
+    )]
+    Shape {
+        /// Which input, counted from zero.
+        input: usize,
+        /// Shape of the first input.
+        expected: Vec<usize>,
+        /// Shape of this one.
+        found: Vec<usize>,
+    },
+    /// A slice's length is not the number of elements of the shape.
+    #[error("{what} has {found} elements where the shape {shape:?} has {expected}")]
+    Length {
+        /// `input 3` or `the output`.
+        what: String,
+        /// The shape given.
+        shape: Vec<usize>,
+        /// Its number of elements.
+        expected: usize,
+        /// The slice's length.
+        found: usize,
+    },
+    /// The method takes another number of inputs.
+    #[error("{method} takes {expected}, not {found}")]
+    InputCount {
+        /// The method's name.
+        method: &'static str,
+        /// What it takes, in words.
+        expected: &'static str,
+        /// How many were given.
+        found: usize,
+    },
+    /// A per-model parameter has another number of values than there are models.
+    #[error("{found} values of `{parameter}` for {expected} models; give one for each")]
+    ParameterCount {
+        /// The parameter's name.
+        parameter: &'static str,
+        /// Number of models (the base not counted).
+        expected: usize,
+        /// Number of values.
+        found: usize,
+    },
+    /// A parameter's value is out of its range.
+    #[error("`{parameter}` is {value}, but must be {expected}")]
+    ParameterRange {
+        /// The parameter's name.
+        parameter: &'static str,
+        /// The value given.
+        value: f64,
+        /// The range, in words.
+        expected: &'static str,
+    },
+    /// The weights of a normalised average cancel.
+    #[error(
+        "the weights sum to {sum}, and an average divides by their sum; choose other weights, or set `normalize: false`"
+    )]
+    WeightsCancel {
+        /// The sum of the weights.
+        sum: f64,
+    },
+}
+
+impl KernelError {
+    /// Checks that a per-model parameter has one value a model.
+    ///
+    /// # Errors
+    /// [`KernelError::ParameterCount`] where it has not.
+    pub fn check_count(parameter: &'static str, values: &[f64], models: usize) -> Result<(), Self> {
+        if values.len() == models {
+            return Ok(());
+        }
+        Err(KernelError::ParameterCount { parameter, expected: models, found: values.len() })
+    }
+
+    /// Checks that a parameter's value is finite.
+    ///
+    /// # Errors
+    /// [`KernelError::ParameterRange`] where it is not.
+    pub fn check_finite(parameter: &'static str, value: f64) -> Result<(), Self> {
+        if value.is_finite() {
+            return Ok(());
+        }
+        Err(KernelError::ParameterRange { parameter, value, expected: "a finite number" })
+    }
+
+    /// Checks that a parameter's value is a fraction.
+    ///
+    /// # Errors
+    /// [`KernelError::ParameterRange`] where it lies outside 0 to 1.
+    pub fn check_fraction(parameter: &'static str, value: f64) -> Result<(), Self> {
+        if (0.0..=1.0).contains(&value) {
+            return Ok(());
+        }
+        Err(KernelError::ParameterRange { parameter, value, expected: "between 0 and 1" })
+    }
+}

@@ -1,0 +1,116 @@
+//! The Gram matrix of the inputs: every dot product and squared norm, in one scan.
+
+use crate::{KernelError, Order, Scan, Step, Tile};
+
+/// Dot products of all pairs of inputs, taken as flat vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gram {
+    inputs: usize,
+    /// Upper triangle, row by row.
+    dots: Vec<f64>,
+}
+
+impl Gram {
+    fn new(inputs: usize) -> Self {
+        Gram { inputs, dots: vec![0.0; inputs * (inputs + 1) / 2] }
+    }
+
+    /// The dot product of inputs `i` and `j`; a squared norm where they are one.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn dot(&self, i: usize, j: usize) -> f64 {
+        let (i, j) = (i.min(j), i.max(j));
+        assert!(j < self.inputs, "input {j} of {}", self.inputs);
+        self.dots[i * (2 * self.inputs - i + 1) / 2 + (j - i)]
+    }
+
+    /// The Euclidean norm of input `i`.
+    pub fn norm(&self, i: usize) -> f64 {
+        self.dot(i, i).sqrt()
+    }
+}
+
+/// A scan that yields the [`Gram`] matrix and continues from it.
+pub struct GramScan<F> {
+    inputs: usize,
+    then: F,
+}
+
+impl<F> std::fmt::Debug for GramScan<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GramScan").field("inputs", &self.inputs).finish_non_exhaustive()
+    }
+}
+
+impl<F> GramScan<F>
+where
+    F: FnOnce(&Gram) -> Result<Step, KernelError> + Send + Sync + 'static,
+{
+    /// Scans this many inputs, then calls `then` for the next step.
+    pub fn new(inputs: usize, then: F) -> Self {
+        GramScan { inputs, then }
+    }
+}
+
+impl<F> Scan for GramScan<F>
+where
+    F: FnOnce(&Gram) -> Result<Step, KernelError> + Send + Sync + 'static,
+{
+    type Partial = Gram;
+
+    fn order(&self) -> Order {
+        Order::Blocks
+    }
+
+    fn empty(&self) -> Gram {
+        Gram::new(self.inputs)
+    }
+
+    fn fold(&self, partial: &mut Gram, tile: &mut Tile<'_>) {
+        let mut dots = partial.dots.iter_mut();
+        for i in 0..self.inputs {
+            for j in i..self.inputs {
+                if let Some(total) = dots.next() {
+                    *total += dot(tile.input(i), tile.input(j));
+                }
+            }
+        }
+    }
+
+    fn combine(&self, total: &mut Gram, next: Gram) {
+        for (total, next) in total.dots.iter_mut().zip(next.dots) {
+            *total += next;
+        }
+    }
+
+    fn finish(self: Box<Self>, total: Gram) -> Result<Step, KernelError> {
+        (self.then)(&total)
+    }
+}
+
+const LANES: usize = 8;
+
+/// Dot product in a fixed shape: eight lanes, then a fixed tree.
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    sum_products(a, b, |x, y| x * y)
+}
+
+/// Sum of `term(x, y)` over both slices, in a fixed shape: element `i` goes to
+/// lane `i % 8`, the lanes are added pairwise.
+#[inline]
+pub(crate) fn sum_products(a: &[f64], b: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] += term(a[lane], b[lane]);
+        }
+    }
+    for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *lane += term(*a, *b);
+    }
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}

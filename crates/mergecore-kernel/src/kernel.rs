@@ -1,0 +1,185 @@
+//! What a merge method is to the driver: scans, then one apply.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Range;
+
+use crate::{Extent, KernelError, Tile};
+
+/// A merge method bound to one output tensor: parameters resolved, number of
+/// inputs known.
+///
+/// A kernel never sees files, names, threads or recipes. It says what to do
+/// first; each scan's outcome says what to do next, until an [`Apply`] is
+/// reached, which yields the output.
+///
+/// ```
+/// use mergecore_kernel::{Apply, Extent, Kernel, KernelError, Step, Tile, merge_slices};
+///
+/// /// Keeps, element by element, the value of larger magnitude.
+/// #[derive(Debug, Clone, Copy)]
+/// struct Largest;
+///
+/// impl Kernel for Largest {
+///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+///         Ok(Step::apply(*self))
+///     }
+/// }
+///
+/// impl Apply for Largest {
+///     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
+///         let (first, others) = tile.split_base();
+///         out.copy_from_slice(first);
+///         for other in others {
+///             for (out, value) in out.iter_mut().zip(other) {
+///                 if value.abs() > out.abs() { *out = *value }
+///             }
+///         }
+///     }
+/// }
+///
+/// let mut out = [0.0f32; 3];
+/// merge_slices(&Largest, &[&[1.0, -2.0, 3.0], &[-4.0, 1.0, 2.0]], &[3], &mut out)?;
+/// assert_eq!(out, [-4.0, -2.0, 3.0]);
+/// # Ok::<(), KernelError>(())
+/// ```
+pub trait Kernel: Send + Sync + fmt::Debug {
+    /// The first step for a tensor of this extent.
+    ///
+    /// # Errors
+    /// Where the parameters do not fit together; the text names them.
+    fn first(&self, extent: Extent) -> Result<Step, KernelError>;
+
+    /// `Some(i)` where the output is input `i` unchanged, so that no arithmetic
+    /// need be done at all.
+    fn selects(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// The last step: computes the output's elements from the inputs'.
+pub trait Apply: Send + Sync {
+    /// Writes the tile's output elements; `out` is as long as the tile.
+    fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]);
+}
+
+/// How a scan's partials come together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// One partial a block, combined in index order: for floating-point sums.
+    Blocks,
+    /// Partials of any extent in any order: for what is exact however it is
+    /// grouped (counts, sets). Each worker keeps one partial.
+    Any,
+}
+
+/// A pass over the inputs that folds them to a small value.
+pub trait Scan: Send + Sync + 'static {
+    /// What a run of elements folds to.
+    type Partial: Send + 'static;
+
+    /// How partials are combined; floating-point sums need [`Order::Blocks`].
+    fn order(&self) -> Order {
+        Order::Blocks
+    }
+
+    /// The element ranges to scan, ascending, each beginning at a multiple of
+    /// [`BLOCK`](crate::BLOCK); everything by default.
+    #[allow(clippy::single_range_in_vec_init)]
+    fn ranges(&self, extent: Extent) -> Vec<Range<u64>> {
+        vec![0..extent.len()]
+    }
+
+    /// The partial of no elements.
+    fn empty(&self) -> Self::Partial;
+
+    /// Adds a tile's elements to a partial.
+    fn fold(&self, partial: &mut Self::Partial, tile: &mut Tile<'_>);
+
+    /// Adds the next partial to those combined so far.
+    fn combine(&self, total: &mut Self::Partial, next: Self::Partial);
+
+    /// The next step, from the whole tensor's partial.
+    ///
+    /// # Errors
+    /// Where the data allow no result; the text says why.
+    fn finish(self: Box<Self>, total: Self::Partial) -> Result<Step, KernelError>;
+}
+
+/// What comes next for a tensor.
+pub enum Step {
+    /// Read all inputs once and fold them.
+    Scan(Box<dyn ErasedScan>),
+    /// Read all inputs once more and write the output.
+    Apply(Box<dyn Apply>),
+}
+
+impl Step {
+    /// A scan as the next step.
+    pub fn scan(scan: impl Scan) -> Self {
+        Step::Scan(Box::new(scan))
+    }
+
+    /// The apply as the next step.
+    pub fn apply(apply: impl Apply + 'static) -> Self {
+        Step::Apply(Box::new(apply))
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Scan(_) => "Step::Scan",
+            Step::Apply(_) => "Step::Apply",
+        })
+    }
+}
+
+/// A partial whose type only its scan knows.
+pub type ErasedPartial = Box<dyn Any + Send>;
+
+/// A [`Scan`] with its partial's type erased, as drivers hold it. Implemented
+/// for every [`Scan`]; its methods are those of the same name there.
+#[allow(missing_docs)]
+pub trait ErasedScan: Send + Sync + sealed::Sealed {
+    fn order(&self) -> Order;
+    fn ranges(&self, extent: Extent) -> Vec<Range<u64>>;
+    fn empty(&self) -> ErasedPartial;
+    fn fold(&self, partial: &mut ErasedPartial, tile: &mut Tile<'_>);
+    fn combine(&self, total: &mut ErasedPartial, next: ErasedPartial);
+    fn finish(self: Box<Self>, total: ErasedPartial) -> Result<Step, KernelError>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<S: super::Scan> Sealed for S {}
+}
+
+const FOREIGN: &str = "a partial made by another scan";
+
+impl<S: Scan> ErasedScan for S {
+    fn order(&self) -> Order {
+        Scan::order(self)
+    }
+
+    fn ranges(&self, extent: Extent) -> Vec<Range<u64>> {
+        Scan::ranges(self, extent)
+    }
+
+    fn empty(&self) -> ErasedPartial {
+        Box::new(Scan::empty(self))
+    }
+
+    fn fold(&self, partial: &mut ErasedPartial, tile: &mut Tile<'_>) {
+        Scan::fold(self, partial.downcast_mut().expect(FOREIGN), tile);
+    }
+
+    fn combine(&self, total: &mut ErasedPartial, next: ErasedPartial) {
+        let next = *next.downcast().expect(FOREIGN);
+        Scan::combine(self, total.downcast_mut().expect(FOREIGN), next);
+    }
+
+    fn finish(self: Box<Self>, total: ErasedPartial) -> Result<Step, KernelError> {
+        Scan::finish(self, *total.downcast().expect(FOREIGN))
+    }
+}

@@ -1,0 +1,37 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(feature = "ndarray")]
+mod arrays;
+mod combine;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod deltas;
+mod driver;
+mod error;
+mod gram;
+mod kernel;
+#[cfg(feature = "masks")]
+mod mask;
+mod method;
+mod select;
+mod tile;
+
+#[cfg(feature = "ndarray")]
+pub use arrays::merge_arrays;
+pub use combine::Combination;
+pub use deltas::{KeepAll, Prune, Rescale, TaskVectors};
+pub use driver::{TileReader, Worker, blocks, merge_slices};
+pub use error::KernelError;
+pub use gram::{Gram, GramScan, dot};
+pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, Scan, Step};
+#[cfg(feature = "masks")]
+pub use mask::RandomMask;
+pub use mergecore_tensor::Element;
+pub use method::{
+    Argument, Arguments, Binding, Default, Inputs, Method, Parameter, ParameterKind, Scope,
+    StreamKey,
+};
+#[cfg(feature = "ndarray")]
+pub use ndarray;
+pub use select::{Cutoff, Keys, magnitude_key, select};
+pub use tile::{BLOCK, Extent, TILE, Tile};

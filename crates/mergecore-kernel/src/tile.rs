@@ -1,0 +1,122 @@
+//! The piece of all inputs that a kernel sees at a time.
+
+/// Elements per [`Tile`], except for the last of a tensor: few enough that a
+/// tile of several inputs stays in the first-level cache.
+pub const TILE: usize = 1024;
+
+/// Elements per reduction block. A scan's partials are formed over blocks that
+/// begin at multiples of this, whatever the chunk size, so that sums have one
+/// fixed shape.
+pub const BLOCK: u64 = 64 * TILE as u64;
+
+/// The shape of a tensor as methods see it: rows along the last axis.
+///
+/// A tensor of shape `[a, b, c]` has `a * b` rows of `c` columns; a vector is
+/// one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Number of rows.
+    pub rows: u64,
+    /// Elements per row.
+    pub columns: u64,
+}
+
+impl Extent {
+    /// The extent of a tensor of this shape.
+    ///
+    /// ```
+    /// let extent = mergecore_kernel::Extent::of(&[2, 3, 5]);
+    /// assert_eq!((extent.rows, extent.columns, extent.len()), (6, 5, 30));
+    /// ```
+    pub fn of(shape: &[usize]) -> Self {
+        match shape.split_last() {
+            None => Extent { rows: 1, columns: 1 },
+            Some((columns, rows)) => {
+                Extent { rows: rows.iter().map(|n| *n as u64).product(), columns: *columns as u64 }
+            }
+        }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> u64 {
+        self.rows * self.columns
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The same run of elements from every input, widened to `f64`.
+///
+/// The values are scratch: a kernel may overwrite them (deltas in place of
+/// models, say); the driver fills them anew for every tile.
+#[derive(Debug)]
+pub struct Tile<'a> {
+    start: u64,
+    len: usize,
+    extent: Extent,
+    values: &'a mut [f64],
+}
+
+impl<'a> Tile<'a> {
+    /// A tile over `values`, which holds each input's `len` elements in turn,
+    /// [`TILE`] apart.
+    pub(crate) fn new(start: u64, len: usize, extent: Extent, values: &'a mut [f64]) -> Self {
+        debug_assert!(len <= TILE && values.len().is_multiple_of(TILE));
+        Tile { start, len, extent, values }
+    }
+
+    /// Flat, row-major index of the tile's first element within the tensor.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Elements in this tile, at most [`TILE`].
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the tile holds no element; the driver hands out none such.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The whole tensor's extent.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.values.len() / TILE
+    }
+
+    /// The elements of one input.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn input(&self, index: usize) -> &[f64] {
+        &self.values[index * TILE..][..self.len]
+    }
+
+    /// The elements of one input, to overwrite.
+    ///
+    /// # Panics
+    /// If there is no such input.
+    pub fn input_mut(&mut self, index: usize) -> &mut [f64] {
+        &mut self.values[index * TILE..][..self.len]
+    }
+
+    /// The first input, which is the base for methods that have one, and the
+    /// others in order.
+    ///
+    /// # Panics
+    /// If there are no inputs.
+    pub fn split_base(&mut self) -> (&[f64], impl Iterator<Item = &mut [f64]>) {
+        let (base, models) = self.values.split_at_mut(TILE);
+        let len = self.len;
+        (&base[..len], models.chunks_exact_mut(TILE).map(move |model| &mut model[..len]))
+    }
+}

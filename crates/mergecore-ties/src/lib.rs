@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+mod task_arithmetic;
+mod ties;
+mod trim;
+
+pub use mergecore_kernel::{KernelError, Rescale};
+#[cfg(feature = "ndarray")]
+pub use task_arithmetic::task_arithmetic;
+pub use task_arithmetic::{TaskArithmetic, TaskArithmeticMethod, task_arithmetic_slices};
+#[cfg(feature = "ndarray")]
+pub use ties::ties;
+pub use ties::{Ties, TiesMethod, ties_slices};
+pub use trim::keep_count;

@@ -1,0 +1,177 @@
+//! Trim, elect sign, disjoint merge.
+
+use mergecore_kernel::{
+    Binding, Default as Unless, Element, Extent, Inputs, Kernel, KernelError, Method, Parameter,
+    ParameterKind, Rescale, Scope, Step, TaskVectors, merge_slices,
+};
+
+use crate::trim::trimmed;
+
+/// TIES ([arXiv:2306.01708]), tensor by tensor: each task vector (model minus
+/// base) keeps its largest magnitudes; each element elects a sign by the sum of
+/// the weighted deltas; only deltas of that sign are combined.
+///
+/// [arXiv:2306.01708]: https://arxiv.org/abs/2306.01708
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ties {
+    /// One weight a model.
+    pub weights: Vec<f64>,
+    /// The fraction of elements to keep, one a model, from 0 to 1.
+    pub densities: Vec<f64>,
+    /// Divide each element by the sum of the weights of the models used. On by
+    /// default.
+    pub normalize: bool,
+    /// Factor on the combined delta. 1 by default.
+    pub lambda: f64,
+    /// Whether and how to scale up what is kept. Off by default.
+    pub rescale: Option<Rescale>,
+}
+
+impl Default for Ties {
+    fn default() -> Self {
+        Ties {
+            weights: Vec::new(),
+            densities: Vec::new(),
+            normalize: true,
+            lambda: 1.0,
+            rescale: None,
+        }
+    }
+}
+
+impl Ties {
+    /// TIES with these weights and densities.
+    pub fn new(weights: impl Into<Vec<f64>>, densities: impl Into<Vec<f64>>) -> Self {
+        Ties { weights: weights.into(), densities: densities.into(), ..Ties::default() }
+    }
+
+    fn vectors(&self) -> TaskVectors {
+        TaskVectors {
+            weights: self.weights.clone(),
+            densities: self.densities.clone(),
+            consensus: true,
+            normalize: self.normalize,
+            lambda: self.lambda,
+            rescale: self.rescale,
+        }
+    }
+}
+
+impl Kernel for Ties {
+    fn first(&self, extent: Extent) -> Result<Step, KernelError> {
+        let vectors = self.vectors();
+        vectors.check()?;
+        trimmed(vectors, extent)
+    }
+
+    fn selects(&self) -> Option<usize> {
+        self.vectors().selects()
+    }
+}
+
+/// Merges slices of equal length into `out`, one rounding to its type.
+///
+/// # Errors
+/// Slices of different length, numbers of weights or densities that are not the
+/// number of models, densities outside 0 to 1, values that are not finite.
+///
+/// ```
+/// use mergecore_ties::{Ties, ties_slices};
+///
+/// let base = [0.0f32; 4];
+/// let models: [&[f32]; 2] = [&[4.0, -1.0, 3.0, 0.5], &[2.0, 3.0, -5.0, 0.1]];
+/// let mut out = [0.0; 4];
+/// ties_slices(&base, &models, &Ties::new([1.0, 1.0], [0.75, 0.75]), &mut out)?;
+/// // Kept: 4, -1, 3 and 2, 3, -5; the elected signs are +, +, -.
+/// assert_eq!(out, [3.0, 3.0, -5.0, 0.0]);
+/// # Ok::<(), mergecore_ties::KernelError>(())
+/// ```
+pub fn ties_slices<T: Element>(
+    base: &[T],
+    models: &[&[T]],
+    params: &Ties,
+    out: &mut [T],
+) -> Result<(), KernelError> {
+    KernelError::check_count("weight", &params.weights, models.len())?;
+    let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
+    merge_slices(params, &inputs, &[out.len()], out)
+}
+
+/// Merges arrays of one shape.
+///
+/// # Errors
+/// Shapes that differ, and as [`ties_slices`].
+///
+/// ```
+/// use mergecore_kernel::ndarray::{Array2, array};
+/// use mergecore_ties::{Ties, ties};
+///
+/// let base = Array2::<f32>::zeros((1, 2));
+/// let (a, b) = (array![[1.0f32, 2.0]], array![[3.0f32, -6.0]]);
+/// let merged = ties(base.view(), &[a.view(), b.view()], &Ties::new([1.0, 1.0], [1.0, 1.0]))?;
+/// assert_eq!(merged, array![[2.0, -6.0]]);
+/// # Ok::<(), mergecore_ties::KernelError>(())
+/// ```
+#[cfg(feature = "ndarray")]
+pub fn ties<T: Element, D: mergecore_kernel::ndarray::Dimension>(
+    base: mergecore_kernel::ndarray::ArrayView<'_, T, D>,
+    models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
+    params: &Ties,
+) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
+    KernelError::check_count("weight", &params.weights, models.len())?;
+    let inputs: Vec<_> = std::iter::once(base).chain(models.iter().cloned()).collect();
+    mergecore_kernel::merge_arrays(params, &inputs)
+}
+
+/// `ties` as recipes name it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TiesMethod;
+
+impl Method for TiesMethod {
+    fn name(&self) -> &str {
+        "ties"
+    }
+
+    fn title(&self) -> &str {
+        "TIES"
+    }
+
+    fn source(&self) -> Option<&str> {
+        Some("https://arxiv.org/abs/2306.01708")
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs { base: true, models: 0..=usize::MAX }
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        const PARAMETERS: [Parameter; 6] = [
+            Parameter::WEIGHT,
+            Parameter::DENSITY,
+            Parameter { default: Unless::Flag(true), ..Parameter::NORMALIZE },
+            Parameter::LAMBDA,
+            Parameter {
+                name: "rescale",
+                scope: Scope::Shared,
+                kind: ParameterKind::Flag,
+                default: Unless::Unset,
+                help: "scale up what is kept (off unless rescale_norm is given; l1)",
+            },
+            Parameter::RESCALE_NORM,
+        ];
+        &PARAMETERS
+    }
+
+    fn bind(&self, binding: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
+        let shared = &binding.shared;
+        let ties = Ties {
+            weights: binding.numbers("weight"),
+            densities: binding.numbers("density"),
+            normalize: shared.flag("normalize").unwrap_or(true),
+            lambda: shared.number("lambda").unwrap_or(1.0),
+            rescale: Rescale::from_arguments(shared, false, Rescale::L1),
+        };
+        ties.vectors().check()?;
+        Ok(Box::new(ties))
+    }
+}
