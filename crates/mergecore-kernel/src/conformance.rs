@@ -9,10 +9,11 @@ use crate::{BLOCK, Extent, Kernel, Order, Step, TILE, TileReader, Worker, merge_
 /// Runs the suite on a kernel that takes `inputs` inputs.
 ///
 /// Checked are: tensors of no element, of one, and with odd tails around tile
-/// and block boundaries; every element type; that NaN and infinite inputs
-/// neither panic nor disturb other tiles; that equal runs give equal bits, and
-/// that the result does not depend on how the tensor is cut up and in which
-/// order the pieces are done.
+/// and block boundaries; every element type; that NaN and infinite inputs do not
+/// panic and that NaN comes out in its canonical form; that equal runs give equal
+/// bits, and that the result does not depend on how the tensor is cut up and in
+/// which order the pieces are done; that an input which the kernel says it
+/// selects is what comes out.
 ///
 /// # Panics
 /// Where the kernel breaks one of these.
@@ -33,7 +34,8 @@ pub fn check(kernel: &dyn Kernel, inputs: usize) {
         every_type(kernel, inputs, &shape);
         cut_up_equals_whole(kernel, inputs, &shape);
     }
-    nonfinite_is_contained(kernel, inputs);
+    nonfinite_is_borne(kernel, inputs);
+    selected_input_comes_out(kernel, inputs);
 }
 
 /// Reproducible values of a few binades and both signs, a good part of them
@@ -141,16 +143,33 @@ fn cut_up_equals_whole(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
     assert_eq!(bits(&out), bits(&expected), "{kernel:?} cut up, {shape:?}");
 }
 
-fn nonfinite_is_contained(kernel: &dyn Kernel, inputs: usize) {
+fn nonfinite_is_borne(kernel: &dyn Kernel, inputs: usize) {
     let len = 2 * TILE + 5;
-    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+    let odd_nan = -f64::from_bits(f64::NAN.to_bits() | 0xbeef);
+    for bad in [f64::NAN, odd_nan, f64::INFINITY, f64::NEG_INFINITY] {
         for at in [0, TILE, len - 1] {
             let mut values = sample(inputs, len);
             for input in &mut values {
                 input[at] = bad;
             }
             let out = whole(kernel, &values, &[len]);
-            assert_eq!(out.len(), len, "{kernel:?} with {bad} at {at}");
+            assert!(
+                out.iter().all(|v| !v.is_nan() || v.to_bits() == f64::narrow(f64::NAN).to_bits()),
+                "{kernel:?} with {bad} at {at}: every NaN is the canonical one"
+            );
         }
     }
+}
+
+fn selected_input_comes_out(kernel: &dyn Kernel, inputs: usize) {
+    let Some(input) = kernel.selects() else { return };
+    let len = 2 * TILE + 5;
+    let mut values = sample(inputs, len);
+    for (k, input) in values.iter_mut().enumerate() {
+        for (i, value) in input.iter_mut().enumerate().take(len / 4) {
+            *value = if (i >> k) % 2 == 0 { 0.0 } else { -0.0 };
+        }
+    }
+    let out = whole(kernel, &values, &[len]);
+    assert_eq!(bits(&out), bits(&values[input]), "{kernel:?} selects input {input}");
 }

@@ -1,7 +1,7 @@
 //! Task vectors: base plus a combination of pruned, rescaled, sign-elected deltas.
 
 use crate::gram::sum_products;
-use crate::{Apply, Arguments, KernelError, Order, Scan, Step, TILE, Tile};
+use crate::{Apply, Arguments, Combination, KernelError, Order, Scan, Step, TILE, Tile};
 
 /// Sets to zero the deltas that a method drops.
 pub trait Prune: Send + Sync {
@@ -105,6 +105,10 @@ impl TaskVectors {
 
     /// The steps that remain once it is known what to prune.
     pub fn step(self, prune: impl Prune + 'static) -> Step {
+        // Adding a delta to the base would lose the sign of a model's zero.
+        if let Some(input) = self.selects() {
+            return Step::apply(Combination::select(input, 1 + self.weights.len()));
+        }
         let prunes = self.densities.iter().any(|density| *density < 1.0);
         match self.rescale.filter(|_| prunes) {
             None => self.apply(prune, Vec::new()),

@@ -29,7 +29,10 @@ impl Slerp {
         let norm = |i| Some(gram.norm(i)).filter(|n| *n > NO_DIRECTION).unwrap_or(1.0);
         let cosine = gram.dot(0, 1) / (norm(0) * norm(1));
         let (s0, s1) = slerp_coefficients(self.t, cosine);
-        if cosine.abs() > PARALLEL {
+        // Equal vectors too short to have a direction count as orthogonal, but must
+        // come out as they are.
+        let equal = gram.dot(0, 0) == gram.dot(0, 1) && gram.dot(0, 1) == gram.dot(1, 1);
+        if cosine.abs() > PARALLEL || equal {
             Combination::average(vec![s0, s1])
         } else {
             Combination::new(vec![s0, s1])

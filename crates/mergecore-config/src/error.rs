@@ -1,0 +1,310 @@
+//! What can be wrong with a recipe.
+
+use std::path::PathBuf;
+
+use crate::model_ref::ModelRefError;
+use crate::place::Place;
+
+/// A recipe that cannot be used: where, what is wrong, and what to do.
+///
+/// Every variant but those about the file itself has a [`Place`], see
+/// [`ConfigError::place`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be opened or read.
+    #[error("{}: the recipe cannot be read: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The path names a directory.
+    #[error(
+        "{}: this is a directory; name the recipe file itself (often `config.yml` in it)",
+        .path.display()
+    )]
+    IsDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The file is not UTF-8 text.
+    #[error(
+        "{}:{line}: byte {offset} of the file is not UTF-8 text; save the recipe as UTF-8",
+        .path.display()
+    )]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line (from 1) of the first byte that is not UTF-8.
+        line: usize,
+        /// Its offset in the file, from 0.
+        offset: usize,
+    },
+    /// Larger than any recipe; probably not one.
+    #[error("{place}: {limit}; a recipe is far smaller, so check that this is one")]
+    TooLarge {
+        /// Where the limit was met.
+        place: Box<Place>,
+        /// Which one.
+        limit: Limit,
+    },
+    /// The text is not YAML.
+    #[error("{place}: this is not valid YAML: {}{}", problem(place, source), advice(hint))]
+    Syntax {
+        /// Where the parser stopped.
+        place: Box<Place>,
+        /// What to try; empty where there is nothing to add.
+        hint: &'static str,
+        /// The parser's own error.
+        source: serde_yaml::Error,
+    },
+    /// Nothing but white space, comments or `null`.
+    #[error("{place}: nothing is in it; a recipe needs at least `merge_method` and `models`")]
+    Empty {
+        /// The file.
+        place: Box<Place>,
+    },
+    /// More than one YAML document in the text.
+    #[error(
+        "{place}: a second YAML document begins here, but a recipe is one document; \
+         remove the `---` line or put this part in a file of its own"
+    )]
+    SeveralDocuments {
+        /// The start of the second one.
+        place: Box<Place>,
+    },
+    /// A key appears twice in one mapping.
+    #[error("{place}: the key `{key}` appears twice{}; remove one of them", first_line(first))]
+    DuplicateKey {
+        /// The second appearance.
+        place: Box<Place>,
+        /// The key.
+        key: String,
+        /// Line (from 1) of the first appearance.
+        first: Option<usize>,
+    },
+    /// `<<` with something other than a mapping or a list of mappings.
+    #[error(
+        "{place}: `<<` merges a mapping or a list of mappings into this one, but found {found}"
+    )]
+    BadMergeKey {
+        /// The value of the `<<`.
+        place: Box<Place>,
+        /// What was found.
+        found: String,
+    },
+    /// A YAML tag such as `!include`.
+    #[error("{place}: the YAML tag `!{tag}` means nothing in a recipe; remove it")]
+    Tag {
+        /// The tagged value.
+        place: Box<Place>,
+        /// The tag without its `!`.
+        tag: String,
+    },
+    /// A key that has no meaning where it stands.
+    #[error("{place}: unknown key `{key}`; {}", keys(suggestion, valid))]
+    UnknownKey {
+        /// The key.
+        place: Box<Place>,
+        /// Its spelling.
+        key: String,
+        /// The valid key that it resembles.
+        suggestion: Option<&'static str>,
+        /// All keys that are valid there.
+        valid: &'static [&'static str],
+    },
+    /// A key that must be there is not.
+    #[error("{place}: `{key}` is missing; add it, as in `{example}`")]
+    MissingKey {
+        /// The mapping that lacks it.
+        place: Box<Place>,
+        /// The key.
+        key: &'static str,
+        /// How it could be written.
+        example: &'static str,
+    },
+    /// Several keys where exactly one, or at most one, may stand, or none of them.
+    #[error("{place}: {}", one_of(keys, found, *required))]
+    NotExactlyOne {
+        /// The mapping.
+        place: Box<Place>,
+        /// The keys that exclude each other.
+        keys: &'static [&'static str],
+        /// Those that are there.
+        found: Vec<&'static str>,
+        /// Whether one of them must be there.
+        required: bool,
+    },
+    /// A value of the wrong kind.
+    #[error("{place}: expected {expected}, found {found}")]
+    WrongType {
+        /// The value.
+        place: Box<Place>,
+        /// What belongs there.
+        expected: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// A number outside its range, or one that cannot be held exactly.
+    #[error("{place}: expected {expected}, found {found}")]
+    OutOfRange {
+        /// The value.
+        place: Box<Place>,
+        /// The range.
+        expected: &'static str,
+        /// The number.
+        found: String,
+    },
+    /// A list (or the mapping of modules) without elements where one is needed.
+    #[error("{place}: nothing is listed here; {advice}")]
+    EmptyList {
+        /// The list.
+        place: Box<Place>,
+        /// What to put in.
+        advice: &'static str,
+    },
+    /// A `layer_range` that contains no layer.
+    #[error(
+        "{place}: `layer_range: [{start}, {end}]` contains no layer; \
+         it counts from 0 and excludes its end, so the end must be greater than the start"
+    )]
+    EmptyLayerRange {
+        /// The range.
+        place: Box<Place>,
+        /// First layer.
+        start: usize,
+        /// One past the last layer.
+        end: usize,
+    },
+    /// A parameter's list has both plain values and conditions.
+    #[error(
+        "{place}: this list mixes plain values (a gradient) with conditions \
+         ({{filter, value}}); write every element as a condition, \
+         a plain value as `- value: ...`"
+    )]
+    MixedList {
+        /// The first element unlike those before it.
+        place: Box<Place>,
+    },
+    /// A `dtype` or `out_dtype` that is none.
+    #[error("{place}: unknown dtype {found}; {}", dtypes(suggestion))]
+    UnknownDtype {
+        /// The value.
+        place: Box<Place>,
+        /// Its spelling, in backticks.
+        found: String,
+        /// The name that it resembles.
+        suggestion: Option<&'static str>,
+    },
+    /// A model reference that cannot be read.
+    #[error("{place}: {source}")]
+    ModelRef {
+        /// The reference.
+        place: Box<Place>,
+        /// What is wrong with it.
+        source: ModelRefError,
+    },
+}
+
+/// The limits that keep reading a recipe bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Size of the file.
+    #[error("the text is larger than 1 MiB")]
+    File,
+    /// Levels of nesting.
+    #[error("values are nested more than 64 levels deep, or an alias contains itself")]
+    Depth,
+    /// Number of values.
+    #[error("there are more than 200,000 values once aliases are written out")]
+    Nodes,
+    /// Total text.
+    #[error("there are more than 16 MiB of text once aliases are written out")]
+    Text,
+    /// Number of aliases followed.
+    #[error("aliases repeat one another too often")]
+    Aliases,
+}
+
+impl ConfigError {
+    /// Where the mistake is; `None` for errors about the file as a whole.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Read { .. } | Self::IsDirectory { .. } | Self::NotUtf8 { .. } => None,
+            Self::TooLarge { place, .. }
+            | Self::Syntax { place, .. }
+            | Self::Empty { place }
+            | Self::SeveralDocuments { place }
+            | Self::DuplicateKey { place, .. }
+            | Self::BadMergeKey { place, .. }
+            | Self::Tag { place, .. }
+            | Self::UnknownKey { place, .. }
+            | Self::MissingKey { place, .. }
+            | Self::NotExactlyOne { place, .. }
+            | Self::WrongType { place, .. }
+            | Self::OutOfRange { place, .. }
+            | Self::EmptyList { place, .. }
+            | Self::EmptyLayerRange { place, .. }
+            | Self::MixedList { place }
+            | Self::UnknownDtype { place, .. }
+            | Self::ModelRef { place, .. } => Some(place),
+        }
+    }
+}
+
+/// The parser's words without the location that `place` already gives.
+fn problem(place: &Place, source: &serde_yaml::Error) -> String {
+    let text = source.to_string();
+    match (place.line(), place.column()) {
+        (Some(line), Some(column)) => {
+            text.replacen(&format!(" at line {line} column {column}"), "", 1)
+        }
+        _ => text,
+    }
+}
+
+fn advice(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!("; {hint}") }
+}
+
+fn first_line(first: &Option<usize>) -> String {
+    first.map(|line| format!(" (first on line {line})")).unwrap_or_default()
+}
+
+fn keys(suggestion: &Option<&str>, valid: &[&str]) -> String {
+    match suggestion {
+        Some(key) => format!("did you mean `{key}`?"),
+        None if valid.contains(&"parameters") => format!(
+            "valid keys here: {} (a method's parameters go inside `parameters`)",
+            valid.join(", ")
+        ),
+        None => format!("valid keys here: {}", valid.join(", ")),
+    }
+}
+
+fn one_of(keys: &[&str], found: &[&str], required: bool) -> String {
+    let list = |keys: &[&str], last: &str| -> String {
+        let keys: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+        match keys.split_last() {
+            Some((end, init)) if !init.is_empty() => format!("{} {last} {end}", init.join(", ")),
+            _ => keys.join(""),
+        }
+    };
+    let amount = if required { "exactly one" } else { "at most one" };
+    let all = list(keys, "and");
+    match found {
+        [] => format!("{amount} of {all} is needed, found none; add one"),
+        _ => format!("{amount} of {all} may be given, found {}; keep one", list(found, "and")),
+    }
+}
+
+fn dtypes(suggestion: &Option<&str>) -> String {
+    let names = "bfloat16, float16, float32 or float64";
+    match suggestion {
+        Some(name) => format!("did you mean `{name}`? (it is one of {names})"),
+        None => format!("write {names}"),
+    }
+}

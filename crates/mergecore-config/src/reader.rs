@@ -1,0 +1,269 @@
+//! The walk over a [`Node`] tree: where it stands, what it may find, what it says if it
+//! finds something else.
+
+use std::cell::RefCell;
+
+use crate::error::ConfigError;
+use crate::node::{Node, quoted};
+use crate::path::RecipePath;
+use crate::place::{Note, Place, Source};
+use crate::probe::Target;
+use crate::suggest::nearest;
+
+pub(crate) type Result<T> = std::result::Result<T, ConfigError>;
+
+/// What a whole walk shares.
+pub(crate) struct Reader<'a> {
+    source: Option<&'a Source>,
+    notes: RefCell<Vec<Note>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(source: Option<&'a Source>) -> Self {
+        Self { source, notes: RefCell::default() }
+    }
+
+    pub(crate) fn root<'r>(&'r self, node: &'r Node) -> Cursor<'r> {
+        Cursor { reader: self, node, path: RecipePath::root() }
+    }
+
+    pub(crate) fn into_notes(self) -> Vec<Note> {
+        self.notes.into_inner()
+    }
+
+    fn place(&self, path: &RecipePath, target: Target) -> Place {
+        match self.source {
+            Some(source) => source.place(path, target),
+            None => Place::new(None, None, path.clone()),
+        }
+    }
+}
+
+/// A node and its path.
+#[derive(Clone)]
+pub(crate) struct Cursor<'r> {
+    reader: &'r Reader<'r>,
+    pub(crate) node: &'r Node,
+    pub(crate) path: RecipePath,
+}
+
+impl<'r> Cursor<'r> {
+    pub(crate) fn place(&self) -> Box<Place> {
+        Box::new(self.reader.place(&self.path, Target::Value))
+    }
+
+    fn key_place(&self) -> Box<Place> {
+        Box::new(self.reader.place(&self.path, Target::Key))
+    }
+
+    /// Notes that this key has no effect.
+    pub(crate) fn note(&self, text: &str) {
+        self.reader.notes.borrow_mut().push(Note::new(*self.key_place(), text));
+    }
+
+    pub(crate) fn wrong(&self, expected: &'static str) -> ConfigError {
+        ConfigError::WrongType { place: self.place(), expected, found: self.node.describe() }
+    }
+
+    pub(crate) fn out_of_range(&self, expected: &'static str) -> ConfigError {
+        let found = match self.node {
+            Node::Int(value) => value.to_string(),
+            Node::Float(value) => value.to_string(),
+            other => other.describe(),
+        };
+        ConfigError::OutOfRange { place: self.place(), expected, found }
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        *self.node == Node::Null
+    }
+
+    /// The entries of a mapping, in order.
+    pub(crate) fn entries(
+        &self,
+        expected: &'static str,
+    ) -> Result<impl Iterator<Item = (&'r str, Cursor<'r>)> + use<'r>> {
+        let Node::Map(entries) = self.node else {
+            return Err(self.wrong(expected));
+        };
+        let (reader, path) = (self.reader, self.path.clone());
+        Ok(entries.iter().map(move |(key, node)| {
+            let path = path.key(key);
+            (key.as_str(), Cursor { reader, node, path })
+        }))
+    }
+
+    /// A mapping with known keys.
+    pub(crate) fn fields(
+        &self,
+        expected: &'static str,
+        valid: &'static [&'static str],
+    ) -> Result<Fields<'r>> {
+        for (key, value) in self.entries(expected)? {
+            if !valid.contains(&key) {
+                return Err(ConfigError::UnknownKey {
+                    place: value.key_place(),
+                    key: key.to_owned(),
+                    suggestion: nearest(key, valid.iter().copied())
+                        .and_then(|near| valid.iter().copied().find(|key| *key == near)),
+                    valid,
+                });
+            }
+        }
+        Ok(Fields { map: self.clone() })
+    }
+
+    /// The elements of a list.
+    pub(crate) fn items(&self, expected: &'static str) -> Result<Vec<Cursor<'r>>> {
+        let Node::List(items) = self.node else {
+            return Err(self.wrong(expected));
+        };
+        let items = items.iter().enumerate();
+        Ok(items
+            .map(|(i, node)| Cursor { reader: self.reader, node, path: self.path.index(i) })
+            .collect())
+    }
+
+    /// The elements of a list that has some.
+    pub(crate) fn some_items(
+        &self,
+        expected: &'static str,
+        advice: &'static str,
+    ) -> Result<Vec<Cursor<'r>>> {
+        let items = self.items(expected)?;
+        if items.is_empty() {
+            let place = self.place();
+            return Err(ConfigError::EmptyList { place, advice });
+        }
+        Ok(items)
+    }
+
+    /// Text. A number or `true` is none; it has lost its spelling.
+    pub(crate) fn text(&self, expected: &'static str) -> Result<&'r str> {
+        match self.node {
+            Node::Text(text) => Ok(text),
+            Node::Int(_) | Node::Float(_) | Node::Bool(_) => Err(ConfigError::WrongType {
+                place: self.place(),
+                expected,
+                found: format!("{}; put it in quotes if it is text", self.node.describe()),
+            }),
+            _ => Err(self.wrong(expected)),
+        }
+    }
+
+    /// A whole number that is not negative, also as text or as `2.0`.
+    pub(crate) fn whole(&self, expected: &'static str) -> Result<usize> {
+        let value = match self.node {
+            Node::Int(value) => return self.fits(usize::try_from(*value).ok(), expected),
+            Node::Float(value) => Some(*value),
+            Node::Text(text) => crate::value::Scalar::from(text.as_str()).as_f64(),
+            _ => None,
+        };
+        let Some(value) = value else {
+            return Err(self.wrong(expected));
+        };
+        let exact = value >= 0.0 && value <= (1_u64 << 53) as f64 && value.fract() == 0.0;
+        self.fits(exact.then_some(value as usize), expected)
+    }
+
+    fn fits(&self, value: Option<usize>, expected: &'static str) -> Result<usize> {
+        value.ok_or_else(|| self.out_of_range(expected))
+    }
+
+    /// A boolean, also as YAML 1.1 writes it.
+    pub(crate) fn boolean(&self) -> Result<bool> {
+        let value = match self.node {
+            Node::Bool(value) => Some(*value),
+            Node::Text(text) => crate::value::Scalar::from(text.as_str()).as_bool(),
+            _ => None,
+        };
+        value.ok_or_else(|| self.wrong("true or false"))
+    }
+
+    pub(crate) fn quoted(&self) -> String {
+        match self.node {
+            Node::Text(text) => quoted(text),
+            other => other.describe(),
+        }
+    }
+}
+
+/// A mapping whose keys have been checked.
+pub(crate) struct Fields<'r> {
+    map: Cursor<'r>,
+}
+
+impl<'r> Fields<'r> {
+    /// The value of `key`; `null` counts as absent.
+    pub(crate) fn get(&self, key: &str) -> Option<Cursor<'r>> {
+        self.raw(key).filter(|value| !value.is_null())
+    }
+
+    /// The value of `key`, `null` too.
+    pub(crate) fn raw(&self, key: &str) -> Option<Cursor<'r>> {
+        let Node::Map(entries) = self.map.node else {
+            return None;
+        };
+        let (_, node) = entries.iter().find(|(known, _)| known == key)?;
+        Some(Cursor { reader: self.map.reader, node, path: self.map.path.key(key) })
+    }
+
+    /// The value of a key that must be there.
+    pub(crate) fn need(&self, key: &'static str, example: &'static str) -> Result<Cursor<'r>> {
+        self.get(key).ok_or_else(|| ConfigError::MissingKey {
+            place: match self.raw(key) {
+                Some(null) => null.place(),
+                None => self.map.place(),
+            },
+            key,
+            example,
+        })
+    }
+
+    /// The one of `keys` that is there.
+    pub(crate) fn one_of(
+        &self,
+        keys: &'static [&'static str],
+    ) -> Result<(&'static str, Cursor<'r>)> {
+        match self.single(keys, true)? {
+            Some(found) => Ok(found),
+            None => Err(self.not_one(keys, Vec::new(), true)),
+        }
+    }
+
+    /// The one of `keys` that is there, if any.
+    pub(crate) fn at_most_one_of(
+        &self,
+        keys: &'static [&'static str],
+    ) -> Result<Option<(&'static str, Cursor<'r>)>> {
+        self.single(keys, false)
+    }
+
+    fn single(
+        &self,
+        keys: &'static [&'static str],
+        required: bool,
+    ) -> Result<Option<(&'static str, Cursor<'r>)>> {
+        let mut found: Vec<_> =
+            keys.iter().filter_map(|key| Some((*key, self.get(key)?))).collect();
+        if found.len() > 1 {
+            let names = found.iter().map(|(key, _)| *key).collect();
+            return Err(self.not_one(keys, names, required));
+        }
+        Ok(found.pop())
+    }
+
+    fn not_one(
+        &self,
+        keys: &'static [&'static str],
+        found: Vec<&'static str>,
+        required: bool,
+    ) -> ConfigError {
+        // Point at the second of them, the one that is too many.
+        let place = match found.get(1).and_then(|key| self.raw(key)) {
+            Some(second) => second.key_place(),
+            None => self.map.place(),
+        };
+        ConfigError::NotExactlyOne { place, keys, found, required }
+    }
+}

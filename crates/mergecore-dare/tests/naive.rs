@@ -1,0 +1,127 @@
+//! Large tensors against the formula written down plainly, with the masks that
+//! [`Dare::mask`] draws.
+
+use mergecore_dare::{Dare, DareLinearMethod, DareTiesMethod, Rescale};
+use mergecore_kernel::{Argument, Method};
+use mergecore_tensor::{Element, bf16, f16};
+use proptest::prelude::*;
+use support::{Data, Random, assert_rounded, bound, merged, sum, task_vectors};
+
+#[path = "../../mergecore-kernel/tests/support/mod.rs"]
+mod support;
+
+fn norm(values: &[f64], how: Rescale) -> f64 {
+    let magnitudes = values.iter().map(|value| value.abs());
+    match how {
+        Rescale::L2 => sum(magnitudes.map(|x| x * x)).sqrt(),
+        Rescale::Linf => magnitudes.fold(0.0, f64::max),
+        _ => sum(magnitudes),
+    }
+}
+
+fn rescaled(deltas: &[f64], kept: Vec<f64>, density: f64, how: Option<Rescale>) -> Vec<f64> {
+    let factor = match how {
+        None => return kept,
+        Some(Rescale::Density) if density > 0.0 => 1.0 / density,
+        Some(Rescale::Density) => 1.0,
+        Some(how) => {
+            let (before, after) = (norm(deltas, how), norm(&kept, how));
+            if before < 1e-7 || after < 1e-7 { 1.0 } else { before / after }
+        }
+    };
+    kept.into_iter().map(|delta| delta * factor).collect()
+}
+
+fn naive(inputs: &[Vec<f64>], params: &Dare, consensus: bool) -> Vec<f64> {
+    let base = &inputs[0];
+    let deltas = inputs[1..].iter().enumerate().map(|(index, model)| {
+        let mask = params.mask(index, 0, base.len()).expect("densities are in range");
+        let deltas: Vec<f64> = model.iter().zip(base).map(|(m, b)| m - b).collect();
+        let kept = deltas.iter().zip(&mask).map(|(delta, kept)| if *kept { *delta } else { 0.0 });
+        rescaled(&deltas, kept.collect(), params.densities[index], params.rescale)
+    });
+    let deltas: Vec<_> = deltas.collect();
+    let total: f64 = params.weights.iter().sum();
+    let element = |i: usize| {
+        let weighted = || deltas.iter().zip(&params.weights).map(|(delta, w)| (w * delta[i], *w));
+        let mixed: f64 = weighted().map(|(d, _)| d).sum();
+        if !consensus {
+            let divisor = if params.normalize && total.abs() >= 1e-8 { total } else { 1.0 };
+            return base[i] + params.lambda * (mixed / divisor);
+        }
+        let magnitude: f64 = weighted().map(|(d, _)| d.abs()).sum();
+        if params.rescale.is_some() && magnitude != 0.0 && mixed.abs() < 1e-12 * magnitude {
+            return f64::NAN;
+        }
+        let elected = if mixed >= 0.0 { 1.0 } else { -1.0 };
+        let agreeing = || weighted().filter(|(d, _)| *d != 0.0 && d.signum() == elected);
+        let divisor: f64 = agreeing().map(|(_, weight)| weight).sum();
+        let divisor = if params.normalize && divisor != 0.0 { divisor } else { 1.0 };
+        base[i] + params.lambda * (agreeing().map(|(d, _)| d).sum::<f64>() / divisor)
+    };
+    (0..base.len()).map(element).collect()
+}
+
+/// Draws parameters, then compares both methods in every output type.
+fn check(seed: u64, data: Data, models: usize, len: usize) {
+    let mut random = Random(seed);
+    let inputs = task_vectors(&mut random, data, models, len);
+    let weights: Vec<f64> =
+        (0..models).map(|_| random.pick(&[-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0])).collect();
+    let densities: Vec<f64> =
+        (0..models).map(|_| random.pick(&[0.0, 1e-3, 0.1, 0.3, 0.5, 0.9, 1.0])).collect();
+    let normalize = random.below(2) == 0;
+    let lambda = random.pick(&[1.0, 1.0, 0.0, 0.7, -1.5]);
+    let names = [None, Some("density"), Some("density"), Some("l1"), Some("l2"), Some("linf")];
+    let name = random.pick(&names);
+
+    let mut shared = vec![
+        ("normalize", Argument::Flag(normalize)),
+        ("lambda", Argument::Number(lambda)),
+        ("rescale", Argument::Flag(name.is_some())),
+    ];
+    shared.extend(name.map(|name| ("rescale_norm", Argument::Text(name.to_owned()))));
+    let per_model = [("weight", &weights[..]), ("density", &densities[..])];
+    let params = Dare {
+        normalize,
+        lambda,
+        rescale: name.and_then(Rescale::from_name),
+        ..Dare::new(weights.clone(), densities.clone(), seed)
+    };
+    for (consensus, method) in [(false, &DareLinearMethod as &dyn Method), (true, &DareTiesMethod)]
+    {
+        let kernel = bound(method, &shared, &per_model, models, seed);
+        let expected = naive(&inputs, &params, consensus);
+        agree::<bf16>(&*kernel, &inputs, &expected);
+        agree::<f16>(&*kernel, &inputs, &expected);
+        agree::<f32>(&*kernel, &inputs, &expected);
+    }
+}
+
+fn agree<O: Element>(kernel: &dyn mergecore_kernel::Kernel, inputs: &[Vec<f64>], expected: &[f64]) {
+    let out = merged::<O>(kernel, inputs, &[inputs[0].len()]);
+    assert_rounded(&format!("{kernel:?}"), &out, expected, inputs);
+}
+
+#[test]
+fn large_tensors() {
+    for data in [Data::Grid, Data::Spread, Data::Same] {
+        for (seed, models, len) in [(1, 1, 300_001), (2, 3, 131_072), (3, 12, 65_537)] {
+            check(seed, data, models, len);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_merge(
+        seed in any::<u64>(),
+        data in prop::sample::select(vec![Data::Grid, Data::Spread, Data::Same]),
+        models in 1usize..=12,
+        len in 0usize..2_500,
+    ) {
+        check(seed, data, models, len);
+    }
+}

@@ -1,0 +1,264 @@
+//! What a checkpoint's tensors are, read from their names and config.json.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mergecore_io::{Checkpoint, TensorSource};
+use serde_json::{Map, Value};
+
+/// Keys of config.json that count the layers of a stack.
+const LAYER_COUNTS: [&str; 12] = [
+    "num_hidden_layers",
+    "n_layer",
+    "n_layers",
+    "num_layers",
+    "num_decoder_layers",
+    "num_encoder_layers",
+    "decoder_layers",
+    "encoder_layers",
+    "num_transformer_layers",
+    "num_blocks",
+    "n_blocks",
+    "depth",
+];
+
+/// Path components that mark an embedding without the word itself.
+const EMBEDDINGS: [&str; 3] = ["wte", "wpe", "wtte"];
+
+/// Path components that mark the output head although they speak of embeddings.
+const HEADS: [&str; 5] = ["lm_head", "embed_out", "unembed", "output_embeddings", "embedding_out"];
+
+/// Endings of tensors that old checkpoints store although they hold no weights:
+/// they are recomputed on loading, so that a model may lack them.
+const RECOMPUTED: [&str; 3] = [".rotary_emb.inv_freq", ".attn.masked_bias", ".attn.bias"];
+
+/// What the names and config.json of a checkpoint say of its structure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Architecture {
+    stacks: Vec<Stack>,
+    tied: Option<bool>,
+}
+
+/// Layers that are numbered under one prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// The path before the number: `model.layers`.
+    pub prefix: String,
+    /// How many layers there are.
+    pub layers: usize,
+    /// The object within config.json (empty for the top) whose keys count them.
+    pub config_path: Vec<String>,
+    /// The keys in that object that count them.
+    pub count_keys: Vec<String>,
+}
+
+/// A tensor's part in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role<'a> {
+    /// In a layer.
+    Layer {
+        /// Which of the stacks.
+        stack: usize,
+        /// Which layer.
+        layer: usize,
+        /// The path after the number, without the dot.
+        rest: &'a str,
+    },
+    /// Before the layers: embeddings and what belongs to them.
+    Before,
+    /// After the layers: final norm, head, and all the rest.
+    After,
+}
+
+impl Architecture {
+    /// Infers the structure of a checkpoint.
+    ///
+    /// A group of numbered components is a stack of layers where it counts from
+    /// zero without a gap to a layer count of config.json. Only the outermost
+    /// number counts: experts within a layer are no layers.
+    pub fn infer(checkpoint: &Checkpoint) -> Self {
+        let names = checkpoint.tensors().map(|tensor| tensor.name());
+        Architecture::of(names, checkpoint.config())
+    }
+
+    fn of<'a>(names: impl Iterator<Item = &'a str>, config: &Map<String, Value>) -> Self {
+        let mut groups: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+        for name in names {
+            if let Some((prefix, number, _)) = split_at_number(name) {
+                groups.entry(prefix).or_default().insert(number);
+            }
+        }
+        let counts = layer_counts(config);
+        let mut stacks = Vec::new();
+        for (prefix, numbers) in groups {
+            let gapless = numbers.last().is_some_and(|last| last + 1 == numbers.len());
+            let count = counts.iter().find(|count| gapless && count.layers == numbers.len());
+            if let Some(count) = count {
+                stacks.push(Stack {
+                    prefix: prefix.to_owned(),
+                    layers: numbers.len(),
+                    config_path: count.path.clone(),
+                    count_keys: count.keys.clone(),
+                });
+            }
+        }
+        Architecture { stacks, tied: tied(config) }
+    }
+
+    /// The stacks of layers, ordered by prefix.
+    pub fn stacks(&self) -> &[Stack] {
+        &self.stacks
+    }
+
+    /// A tensor's part in the model.
+    pub fn role<'a>(&self, name: &'a str) -> Role<'a> {
+        if let Some((prefix, layer, rest)) = split_at_number(name)
+            && let Some(stack) = self.stacks.iter().position(|stack| stack.prefix == prefix)
+        {
+            return Role::Layer { stack, layer, rest };
+        }
+        if is_embedding(name) { Role::Before } else { Role::After }
+    }
+
+    /// The tensor that stands in for an output head that is not stored because it
+    /// is the embedding: the only embedding of the head's shape.
+    pub fn tied_to(&self, head: &str, shape: &[usize], checkpoint: &Checkpoint) -> Option<String> {
+        if self.tied == Some(false) || !is_head(head) {
+            return None;
+        }
+        let mut embeddings = checkpoint
+            .tensors()
+            .filter(|tensor| self.role(tensor.name()) == Role::Before && tensor.shape() == shape);
+        let first = embeddings.next()?;
+        embeddings.next().is_none().then(|| first.name().to_owned())
+    }
+
+    /// Whether the output head is declared to be the embedding.
+    pub fn is_tied(&self) -> bool {
+        self.tied == Some(true)
+    }
+}
+
+/// Whether a tensor is the output head.
+pub fn is_head(name: &str) -> bool {
+    name.split('.').any(|part| HEADS.contains(&part))
+}
+
+/// Whether a tensor is recomputed on loading, so that it may be left out.
+pub fn is_recomputed(name: &str) -> bool {
+    // `attn.bias` is GPT-2's causal mask there, an ordinary bias elsewhere.
+    RECOMPUTED.iter().any(|ending| name.ends_with(ending))
+}
+
+fn is_embedding(name: &str) -> bool {
+    let marks =
+        |part: &str| part.to_ascii_lowercase().contains("embed") || EMBEDDINGS.contains(&part);
+    !is_head(name) && name.split('.').any(marks)
+}
+
+/// Splits `model.layers.3.mlp.weight` into `model.layers`, 3 and `mlp.weight`.
+fn split_at_number(name: &str) -> Option<(&str, usize, &str)> {
+    let mut start = 0;
+    for part in name.split('.') {
+        let end = start + part.len();
+        let number = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok());
+        if let Some(Some(number)) = number
+            && start > 0
+        {
+            let rest = name.get(end + 1..).unwrap_or("");
+            return Some((&name[..start - 1], number, rest));
+        }
+        start = end + 1;
+    }
+    None
+}
+
+struct LayerCount {
+    layers: usize,
+    path: Vec<String>,
+    keys: Vec<String>,
+}
+
+/// The layer counts of config.json and of the objects in it.
+fn layer_counts(config: &Map<String, Value>) -> Vec<LayerCount> {
+    fn collect(object: &Map<String, Value>, path: &[String], found: &mut Vec<LayerCount>) {
+        for (key, value) in object {
+            if let Value::Object(inner) = value
+                && path.len() < 4
+            {
+                let path = [path, std::slice::from_ref(key)].concat();
+                collect(inner, &path, found);
+            }
+            let Some(layers) = value.as_u64().filter(|_| LAYER_COUNTS.contains(&key.as_str()))
+            else {
+                continue;
+            };
+            let layers = layers as usize;
+            match found.iter_mut().find(|count| count.layers == layers && count.path == path) {
+                Some(count) => count.keys.push(key.clone()),
+                None => {
+                    found.push(LayerCount { layers, path: path.to_vec(), keys: vec![key.clone()] })
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(config, &[], &mut found);
+    found
+}
+
+fn tied(config: &Map<String, Value>) -> Option<bool> {
+    const KEY: &str = "tie_word_embeddings";
+    let nested = |config: &Map<String, Value>| config.get("text_config")?.get(KEY)?.as_bool();
+    config.get(KEY).and_then(Value::as_bool).or_else(|| nested(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn infer(names: &[&str], config: &str) -> Architecture {
+        let config: Map<String, Value> = serde_json::from_str(config).unwrap();
+        Architecture::of(names.iter().copied(), &config)
+    }
+
+    #[test]
+    fn experts_are_not_layers() {
+        let names = ["m.layers.0.experts.0.w", "m.layers.0.experts.1.w", "m.layers.1.experts.0.w"];
+        let found = infer(&names, r#"{"num_hidden_layers": 2}"#);
+        let prefixes: Vec<_> = found.stacks().iter().map(|stack| stack.prefix.as_str()).collect();
+        assert_eq!(prefixes, ["m.layers"]);
+        let role = found.role("m.layers.1.experts.0.w");
+        assert_eq!(role, Role::Layer { stack: 0, layer: 1, rest: "experts.0.w" });
+    }
+
+    #[test]
+    fn a_gap_or_another_count_is_no_stack() {
+        assert!(infer(&["h.0.w", "h.2.w"], r#"{"n_layer": 2}"#).stacks().is_empty());
+        assert!(infer(&["h.0.w", "h.1.w"], r#"{"n_layer": 3}"#).stacks().is_empty());
+        assert!(infer(&["h.0.w", "h.1.w"], r#"{"max_window_layers": 2}"#).stacks().is_empty());
+    }
+
+    #[test]
+    fn a_nested_count_is_found_with_its_place() {
+        let config = r#"{"text_config": {"num_hidden_layers": 1, "n_layers": 1}}"#;
+        let found = infer(&["lm.layers.0.w"], config);
+        let stack = &found.stacks()[0];
+        assert_eq!(stack.config_path, ["text_config"]);
+        assert_eq!(stack.count_keys, ["num_hidden_layers", "n_layers"]);
+    }
+
+    #[test]
+    fn embeddings_come_before_and_heads_after() {
+        let found = infer(&[], "{}");
+        for name in [
+            "model.embed_tokens.weight",
+            "transformer.wte.weight",
+            "bert.embeddings.LayerNorm.bias",
+        ] {
+            assert_eq!(found.role(name), Role::Before, "{name}");
+        }
+        for name in ["lm_head.weight", "embed_out.weight", "model.norm.weight"] {
+            assert_eq!(found.role(name), Role::After, "{name}");
+        }
+    }
+}

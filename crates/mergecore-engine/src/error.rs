@@ -1,0 +1,374 @@
+//! Why a merge could not be planned or carried out.
+
+use std::path::PathBuf;
+
+use mergecore_config::Place;
+use mergecore_io::IoError;
+use mergecore_kernel::KernelError;
+
+/// Why a merge failed. The text is one paragraph: where, what is wrong, and what
+/// to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// Something that recipes may say but that this version cannot do.
+    #[error("{place}: {what} not supported yet; {instead}")]
+    NotSupported {
+        /// Where the recipe asks for it.
+        place: Box<Place>,
+        /// What it asks for, with its verb: `LoRA adapters are`.
+        what: String,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// A method that is not registered.
+    #[error("{place}: unknown merge method `{name}`{}; available: {}", did_you_mean(suggestion), available.join(", "))]
+    UnknownMethod {
+        /// Where the recipe names it.
+        place: Box<Place>,
+        /// The name.
+        name: String,
+        /// The nearest registered name.
+        suggestion: Option<String>,
+        /// All registered names.
+        available: Vec<String>,
+    },
+    /// A parameter that no method knows.
+    #[error(
+        "{place}: unknown parameter `{name}`{}; {method} takes {}",
+        did_you_mean(suggestion),
+        names(takes)
+    )]
+    UnknownParameter {
+        /// Where the recipe gives it.
+        place: Box<Place>,
+        /// Its name.
+        name: String,
+        /// The nearest known name.
+        suggestion: Option<String>,
+        /// The recipe's method.
+        method: String,
+        /// The parameters that the method takes.
+        takes: Vec<String>,
+    },
+    /// A required parameter without a value.
+    #[error("{place}: {method} needs the parameter `{parameter}`{}, but the recipe gives none for tensor `{tensor}`; add `parameters: {{{parameter}: ...}}` {}",
+        model.as_ref().map(|model| format!(" for the model `{model}`")).unwrap_or_default(),
+        if model.is_some() { "to that entry" } else { "at the top level" })]
+    MissingParameter {
+        /// The entry that lacks it.
+        place: Box<Place>,
+        /// The method.
+        method: String,
+        /// The parameter.
+        parameter: &'static str,
+        /// The model, for a per-model parameter.
+        model: Option<String>,
+        /// The first tensor for which it is missing.
+        tensor: String,
+    },
+    /// A parameter's value of the wrong type or out of range.
+    #[error("{place}: `{parameter}` is {found}, but must be {expected}")]
+    ParameterValue {
+        /// Where the recipe gives it.
+        place: Box<Place>,
+        /// The parameter.
+        parameter: &'static str,
+        /// The value as given.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// Parameters that do not fit together.
+    #[error("{place}: tensor `{tensor}`: {source}")]
+    Parameters {
+        /// The recipe's method.
+        place: Box<Place>,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        source: KernelError,
+    },
+    /// A method that needs a base model, and none is named.
+    #[error(
+        "{place}: {method} needs a base model; add `base_model:` with one of the models, or the model that they were trained from"
+    )]
+    NoBase {
+        /// Where it could stand.
+        place: Box<Place>,
+        /// The method.
+        method: String,
+    },
+    /// A slice that lacks the base model.
+    #[error(
+        "{place}: {method} needs the base model `{base}` among the sources of every slice; add it with the layers that the others are compared with"
+    )]
+    BaseNotInSlice {
+        /// The slice.
+        place: Box<Place>,
+        /// The method.
+        method: String,
+        /// The base model.
+        base: String,
+    },
+    /// A number of models that the method does not take.
+    #[error(
+        "{place}: {method} merges {expected}, but here are {found} models; choose another method or change the list"
+    )]
+    ModelCount {
+        /// The list.
+        place: Box<Place>,
+        /// The method.
+        method: String,
+        /// How many it takes, in words.
+        expected: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// A model that is not there.
+    #[error("{place}: there is no directory `{path}`; check the spelling, and note that a relative path starts at the current directory{}",
+        if *hub_name { " (if it is a model's name on a hub: models by name are not supported yet, so download it and give the directory)" } else { "" })]
+    ModelNotFound {
+        /// Where the recipe names it.
+        place: Box<Place>,
+        /// The path.
+        path: String,
+        /// Whether it could be a hub name.
+        hub_name: bool,
+    },
+    /// A model that cannot be opened.
+    #[error("{place}: {source}")]
+    Model {
+        /// Where the recipe names it.
+        place: Box<Place>,
+        /// What is wrong with it.
+        source: Box<IoError>,
+    },
+    /// Models of different architectures.
+    #[error(
+        "{place}: `{model}` is a {found} model, but `{first}` is a {expected} model; merging different architectures seldom gives a working model, so check the list, or allow it (--allow-crimes) if their tensors fit together"
+    )]
+    ArchitecturesDiffer {
+        /// Where the recipe names the model.
+        place: Box<Place>,
+        /// The model.
+        model: String,
+        /// Its `model_type`.
+        found: String,
+        /// The model it is compared with.
+        first: String,
+        /// That one's `model_type`.
+        expected: String,
+    },
+    /// No stack of layers was found where slices need one.
+    #[error(
+        "{place}: no stack of layers can be recognised in `{model}`: slices need tensors numbered from 0 up to a layer count of its config.json (such as num_hidden_layers); check that config.json and weights belong together"
+    )]
+    NoLayers {
+        /// Where the recipe names the model.
+        place: Box<Place>,
+        /// The model.
+        model: String,
+    },
+    /// A layer range beyond the model's layers.
+    #[error("{place}: layer range [{}, {}] goes past the end of `{model}`, which has {layers} layers, numbered 0 to {}", range.start, range.end, layers - 1)]
+    LayerRange {
+        /// Where the recipe gives it.
+        place: Box<Place>,
+        /// The model.
+        model: String,
+        /// The range.
+        range: std::ops::Range<usize>,
+        /// How many layers it has.
+        layers: usize,
+    },
+    /// Sources of one slice with different numbers of layers.
+    #[error(
+        "{place}: the sources of a slice must have the same number of layers, but `{model}` gives {found} and `{first}` {expected}; make the layer ranges equally long"
+    )]
+    SliceLengths {
+        /// The source.
+        place: Box<Place>,
+        /// Its model.
+        model: String,
+        /// Its number of layers.
+        found: usize,
+        /// The model of the first source.
+        first: String,
+        /// That one's number of layers.
+        expected: usize,
+    },
+    /// Whole models with different numbers of layers.
+    #[error(
+        "{place}: `{model}` has {found} layers under `{stack}`, but `{first}` has {expected}; whole models can only be merged layer by layer, so use `slices` to say which layers belong together"
+    )]
+    LayerCounts {
+        /// Where the recipe names the model.
+        place: Box<Place>,
+        /// The model.
+        model: String,
+        /// The stack's prefix.
+        stack: String,
+        /// Its number of layers.
+        found: usize,
+        /// The model it is compared with.
+        first: String,
+        /// That one's number of layers.
+        expected: usize,
+    },
+    /// A tensor that one of the models lacks.
+    #[error(
+        "tensor `{tensor}` is in `{first}` but not in `{model}`; models can only be merged tensor by tensor, so check that they have one architecture and are complete"
+    )]
+    MissingTensor {
+        /// The tensor.
+        tensor: String,
+        /// The model that lacks it.
+        model: String,
+        /// A model that has it.
+        first: String,
+    },
+    /// Tensors of different shape.
+    #[error(
+        "tensor `{tensor}` has shape {found:?} in `{model}` but {expected:?} in `{first}`; models can only be merged where shapes agree{hint}"
+    )]
+    Shapes {
+        /// The tensor.
+        tensor: String,
+        /// The model.
+        model: String,
+        /// Its shape there.
+        found: Box<[usize]>,
+        /// The model it is compared with.
+        first: String,
+        /// Its shape there.
+        expected: Box<[usize]>,
+        /// What to do about it, or nothing.
+        hint: &'static str,
+    },
+    /// A tensor that is merged in some models and copied in others.
+    #[error(
+        "tensor `{tensor}` is {found} in `{model}` but {expected} in `{first}`; only floating-point tensors can differ in dtype, so check that the models belong together"
+    )]
+    DTypesDiffer {
+        /// The tensor.
+        tensor: String,
+        /// The model.
+        model: String,
+        /// Its dtype there.
+        found: mergecore_tensor::DType,
+        /// The model it is compared with.
+        first: String,
+        /// Its dtype there.
+        expected: mergecore_tensor::DType,
+    },
+    /// Integer tensors that differ.
+    #[error(
+        "tensor `{tensor}` holds {dtype} elements, which are copied and never averaged, but `{model}` differs from `{first}` at element {index}; use one model's tensor (`passthrough`) or make them equal"
+    )]
+    IntegersDiffer {
+        /// The tensor.
+        tensor: String,
+        /// Its dtype.
+        dtype: mergecore_tensor::DType,
+        /// The model.
+        model: String,
+        /// The model it is compared with.
+        first: String,
+        /// Flat index of the first element that differs.
+        index: u64,
+    },
+    /// NaN or infinity in an input.
+    #[error(
+        "tensor `{tensor}` of `{model}` holds NaN or infinity in {count} of its {len} elements, the first at index {first}; the merged model would be broken too, so repair or replace that model, or go on regardless with --allow-nonfinite"
+    )]
+    NonFinite {
+        /// The tensor.
+        tensor: String,
+        /// The model.
+        model: String,
+        /// How many elements.
+        count: u64,
+        /// How many there are in all.
+        len: u64,
+        /// Flat index of the first.
+        first: u64,
+    },
+    /// What a kernel found in the data of a tensor.
+    #[error("tensor `{tensor}`: {source}")]
+    Kernel {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        source: KernelError,
+    },
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The output's place is an input's.
+    #[error(
+        "the output {output} lies in the model directory {input}, or that in it; inputs are never written, so choose another output directory"
+    )]
+    OutputOverlapsInput {
+        /// The output directory.
+        output: PathBuf,
+        /// The input directory.
+        input: PathBuf,
+    },
+    /// The pool of threads could not be started.
+    #[error("cannot start {threads} threads: {source}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the pool says.
+        source: rayon::ThreadPoolBuildError,
+    },
+    /// The merge was cancelled.
+    #[error("the merge was cancelled; no output was written")]
+    Cancelled,
+}
+
+impl EngineError {
+    /// Whether the recipe is at fault, not the models or the machine.
+    pub fn is_recipe(&self) -> bool {
+        match self {
+            EngineError::NotSupported { .. }
+            | EngineError::UnknownMethod { .. }
+            | EngineError::UnknownParameter { .. }
+            | EngineError::MissingParameter { .. }
+            | EngineError::ParameterValue { .. }
+            | EngineError::Parameters { .. }
+            | EngineError::NoBase { .. }
+            | EngineError::BaseNotInSlice { .. }
+            | EngineError::ModelCount { .. }
+            | EngineError::ModelNotFound { .. }
+            | EngineError::NoLayers { .. }
+            | EngineError::LayerRange { .. }
+            | EngineError::SliceLengths { .. }
+            | EngineError::LayerCounts { .. } => true,
+            EngineError::Model { .. }
+            | EngineError::ArchitecturesDiffer { .. }
+            | EngineError::MissingTensor { .. }
+            | EngineError::Shapes { .. }
+            | EngineError::DTypesDiffer { .. }
+            | EngineError::IntegersDiffer { .. }
+            | EngineError::NonFinite { .. }
+            | EngineError::Kernel { .. }
+            | EngineError::Io(_)
+            | EngineError::OutputOverlapsInput { .. }
+            | EngineError::Threads { .. }
+            | EngineError::Cancelled => false,
+        }
+    }
+}
+
+fn did_you_mean(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
+}
+
+fn names(takes: &[String]) -> String {
+    if takes.is_empty() {
+        return "no parameters".to_owned();
+    }
+    takes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,249 @@
+//! From a plan to a checkpoint, chunk by chunk.
+
+mod chunk;
+mod schedule;
+mod tensor;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mergecore_io::{CheckpointWriter, IoError, StagedDir};
+use mergecore_kernel::BLOCK;
+use serde_json::{Map, Value};
+
+use crate::plan::{MergePlan, Operation, PlannedTensor, Tally};
+use crate::{EngineError, MergeOptions, Progress, card, manifest};
+use schedule::Schedule;
+
+pub(crate) use tensor::TensorHashes;
+
+/// What a merge did.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MergeReport {
+    /// The output directory.
+    pub output: PathBuf,
+    /// Number of tensors written.
+    pub tensors: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Number of safetensors files.
+    pub files: usize,
+    /// What became of the tensors.
+    pub tally: Tally,
+    /// What was accepted without having an effect, and what else the user should
+    /// know.
+    pub notes: Vec<String>,
+    /// How long it took, planning not counted.
+    pub elapsed: Duration,
+}
+
+impl MergePlan {
+    /// Carries the plan out: writes the merged checkpoint to `output`, which
+    /// appears under that name only when complete and synced.
+    ///
+    /// Seed and shard size are the plan's; the other options are taken from
+    /// `options`.
+    ///
+    /// # Errors
+    /// If reading or writing fails, an input holds NaN or infinity, integer
+    /// tensors differ, or the merge is cancelled. There is no output then.
+    pub fn execute(
+        &self,
+        output: impl AsRef<Path>,
+        options: &MergeOptions,
+    ) -> Result<MergeReport, EngineError> {
+        let started = Instant::now();
+        let output = output.as_ref();
+        self.check_apart(output)?;
+        let staged = StagedDir::create(output, options.overwrite)?;
+        let writer = CheckpointWriter::create(staged.path(), Arc::clone(&self.layout))?;
+        let (hashes, mut notes) = self.write_tensors(&writer, options)?;
+        writer.finish()?;
+        notes.splice(0..0, self.notes.iter().cloned());
+        self.write_files(staged.path(), options, &hashes)?;
+        let output = staged.output().to_owned();
+        staged.commit()?;
+        Ok(MergeReport {
+            output,
+            tensors: self.tensors.len(),
+            bytes: self.layout.total_bytes(),
+            files: self.layout.shards().len(),
+            tally: self.tally,
+            notes,
+            elapsed: started.elapsed(),
+        })
+    }
+
+    /// Neither may the output lie in an input's directory nor the reverse.
+    fn check_apart(&self, output: &Path) -> Result<(), EngineError> {
+        let output = absolute(output);
+        for model in &self.models {
+            let input = absolute(model.checkpoint.dir());
+            if output.starts_with(&input) || input.starts_with(&output) {
+                return Err(EngineError::OutputOverlapsInput { output, input });
+            }
+        }
+        Ok(())
+    }
+
+    fn write_tensors(
+        &self,
+        writer: &CheckpointWriter,
+        options: &MergeOptions,
+    ) -> Result<(Vec<TensorHashes>, Vec<String>), EngineError> {
+        let pool = match options.threads {
+            None => None,
+            Some(threads) => {
+                let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                Some(built.map_err(|source| EngineError::Threads { threads, source })?)
+            }
+        };
+        let threads = pool
+            .as_ref()
+            .map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads());
+        let budget = Budget::new(&self.tensors, threads, options.max_memory);
+        let job = Job { plan: self, writer, options, budget, done: Counters::default() };
+        let schedule = Schedule::new(&job);
+        let work = || {
+            rayon::scope(|scope| {
+                for worker in 0..job.budget.workers {
+                    let schedule = &schedule;
+                    scope.spawn(move |_| schedule.work(worker));
+                }
+            });
+        };
+        match &pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+        schedule.finish()
+    }
+
+    fn write_files(
+        &self,
+        dir: &Path,
+        options: &MergeOptions,
+        hashes: &[TensorHashes],
+    ) -> Result<(), EngineError> {
+        let json = |value: &Map<String, Value>| format!("{:#}\n", Value::Object(value.clone()));
+        write_synced(&dir.join("config.json"), json(&self.config).as_bytes())?;
+        for companion in &self.companions {
+            let content = std::fs::read(&companion.path).map_err(|source| IoError::System {
+                action: "read",
+                path: companion.path.clone(),
+                source,
+            })?;
+            write_synced(&dir.join(companion.name), &content)?;
+        }
+        write_synced(&dir.join("mergecore_config.yml"), self.recipe.as_bytes())?;
+        if options.model_card {
+            write_synced(&dir.join("README.md"), card::render(self).as_bytes())?;
+        }
+        let manifest = manifest::build(self, hashes);
+        write_synced(&dir.join("merge_manifest.json"), format!("{manifest:#}\n").as_bytes())
+    }
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> Result<(), EngineError> {
+    use std::io::Write;
+    let mut file = std::fs::File::create_new(path).map_err(system("create", path))?;
+    file.write_all(content).map_err(system("write", path))?;
+    file.sync_all().map_err(system("sync", path))?;
+    Ok(())
+}
+
+fn system(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> EngineError {
+    move |source| IoError::System { action, path: path.to_owned(), source }.into()
+}
+
+/// The path without links and dots as far as it exists.
+fn absolute(path: &Path) -> PathBuf {
+    if let Ok(found) = path.canonicalize() {
+        return found;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if parent != Path::new("") => absolute(parent).join(name),
+        (Some(_), Some(name)) => absolute(Path::new(".")).join(name),
+        _ => path.to_owned(),
+    }
+}
+
+/// What all workers share.
+struct Job<'a> {
+    plan: &'a MergePlan,
+    writer: &'a CheckpointWriter,
+    options: &'a MergeOptions,
+    budget: Budget,
+    done: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    bytes: AtomicU64,
+    tensors: AtomicUsize,
+}
+
+impl Job<'_> {
+    fn cancelled(&self) -> bool {
+        self.options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled())
+    }
+
+    /// Counts what was written and tells whoever wants to know.
+    fn report(&self, bytes: u64, tensors: usize) {
+        let bytes_done = self.done.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let tensors_done = self.done.tensors.fetch_add(tensors, Ordering::Relaxed) + tensors;
+        if let Some(progress) = &self.options.progress {
+            progress.call(Progress {
+                bytes_done,
+                bytes_total: self.plan.layout.total_bytes(),
+                tensors_done,
+                tensors_total: self.plan.tensors.len(),
+            });
+        }
+    }
+}
+
+/// How memory is shared out. It decides how long chunks are, and nothing else.
+struct Budget {
+    workers: usize,
+    /// Bytes that one worker's buffers may take.
+    per_worker: u64,
+}
+
+/// Bytes of buffers a worker has unless told otherwise: enough for long reads and
+/// writes, little enough to stay in a shared cache.
+const PER_WORKER: u64 = 4 << 20;
+
+impl Budget {
+    fn new(tensors: &[PlannedTensor], threads: usize, max_memory: Option<u64>) -> Self {
+        let threads = threads.max(1);
+        let Some(max_memory) = max_memory else {
+            return Budget { workers: threads, per_worker: PER_WORKER };
+        };
+        let least = tensors
+            .iter()
+            .map(|tensor| BLOCK * bytes_per_element(tensor))
+            .max()
+            .unwrap_or(1)
+            .max(1);
+        let workers = (max_memory / least).clamp(1, threads as u64);
+        Budget { workers: workers as usize, per_worker: (max_memory / workers).min(PER_WORKER) }
+    }
+
+    /// Elements of a chunk of this tensor: as many whole blocks as fit, at least
+    /// one.
+    fn chunk(&self, tensor: &PlannedTensor) -> u64 {
+        (self.per_worker / bytes_per_element(tensor) / BLOCK).max(1) * BLOCK
+    }
+}
+
+/// Bytes that one element takes in a worker's buffers, inputs and output.
+fn bytes_per_element(tensor: &PlannedTensor) -> u64 {
+    let inputs: usize = tensor.inputs.iter().map(|input| input.source.dtype().size()).sum();
+    let output =
+        if matches!(tensor.operation, Operation::Merge(_)) { tensor.dtype.size() } else { 0 };
+    (inputs + output) as u64
+}

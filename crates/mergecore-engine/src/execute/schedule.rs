@@ -1,0 +1,170 @@
+//! Which worker does which chunk.
+//!
+//! Workers take chunks of the first tensor that has any left, and begin the next
+//! tensor only when there are none: a tensor and all its passes end before much of
+//! the next is read, one large tensor occupies all workers, and a tail of small
+//! ones does too.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use super::Job;
+use super::chunk::Buffers;
+use super::tensor::{Active, TensorHashes};
+use crate::EngineError;
+
+pub(super) struct Schedule<'a> {
+    job: &'a Job<'a>,
+    queue: Mutex<Queue<'a>>,
+    changed: Condvar,
+}
+
+struct Queue<'a> {
+    next: usize,
+    active: Vec<Entry<'a>>,
+    /// Hashes and notes of complete tensors, by index.
+    complete: Vec<(TensorHashes, Vec<String>)>,
+    /// With the index of its tensor; of several the first tensor's is kept.
+    error: Option<(usize, EngineError)>,
+}
+
+struct Entry<'a> {
+    tensor: Arc<Active<'a>>,
+    /// Chunks of the current pass that nobody has taken yet.
+    chunks: VecDeque<Range<u64>>,
+    /// Chunks being worked on.
+    running: usize,
+}
+
+impl<'a> Schedule<'a> {
+    pub(super) fn new(job: &'a Job<'a>) -> Self {
+        let complete = vec![(TensorHashes::default(), Vec::new()); job.plan.tensors.len()];
+        let queue = Queue { next: 0, active: Vec::new(), complete, error: None };
+        Schedule { job, queue: Mutex::new(queue), changed: Condvar::new() }
+    }
+
+    /// What one worker does until everything is done or something fails.
+    pub(super) fn work(&self, worker: usize) {
+        let mut buffers = Buffers::default();
+        while let Some((tensor, chunk)) = self.claim() {
+            match tensor.run(self.job, worker, &chunk, &mut buffers) {
+                Ok(()) => self.complete_chunk(&tensor),
+                Err(error) => self.fail(tensor.index, error),
+            }
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<'a>> {
+        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn fail(&self, index: usize, error: EngineError) {
+        let mut queue = self.queue();
+        if queue.error.as_ref().is_none_or(|(known, _)| index < *known) {
+            queue.error = Some((index, error));
+        }
+        self.changed.notify_all();
+    }
+
+    /// The next chunk to do; waits where other workers must finish first.
+    fn claim(&self) -> Option<(Arc<Active<'a>>, Range<u64>)> {
+        let mut queue = self.queue();
+        loop {
+            if queue.error.is_some() {
+                return None;
+            }
+            if self.job.cancelled() {
+                drop(queue);
+                self.fail(0, EngineError::Cancelled);
+                return None;
+            }
+            for entry in &mut queue.active {
+                if let Some(chunk) = entry.chunks.pop_front() {
+                    entry.running += 1;
+                    return Some((Arc::clone(&entry.tensor), chunk));
+                }
+            }
+            if queue.next < self.job.plan.tensors.len() {
+                let index = queue.next;
+                queue.next += 1;
+                match self.begin(index) {
+                    Ok(Some(entry)) => queue.active.push(entry),
+                    Ok(None) => {}
+                    Err(error) => {
+                        drop(queue);
+                        self.fail(index, error);
+                        return None;
+                    }
+                }
+                continue;
+            }
+            if queue.active.is_empty() {
+                return None;
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+    }
+
+    /// Begins with a tensor; `None` where it has no elements and is complete.
+    fn begin(&self, index: usize) -> Result<Option<Entry<'a>>, EngineError> {
+        let (tensor, mut chunks) = Active::start(self.job, index)?;
+        while chunks.is_empty() {
+            match tensor.advance(self.job)? {
+                Some(next) => chunks = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(Entry { tensor: Arc::new(tensor), chunks: chunks.into(), running: 0 }))
+    }
+
+    /// After a chunk: the worker that completes a pass prepares the next one.
+    fn complete_chunk(&self, tensor: &Arc<Active<'a>>) {
+        let mut queue = self.queue();
+        let Some(entry) = queue.active.iter_mut().find(|entry| entry.tensor.index == tensor.index)
+        else {
+            return;
+        };
+        entry.running -= 1;
+        if entry.running > 0 || !entry.chunks.is_empty() {
+            return;
+        }
+        // Nobody else can touch the entry now: it has no chunks to take.
+        drop(queue);
+        let mut next = tensor.advance(self.job);
+        while let Ok(Some(chunks)) = &next
+            && chunks.is_empty()
+        {
+            next = tensor.advance(self.job);
+        }
+        match next {
+            Ok(Some(chunks)) => {
+                let mut queue = self.queue();
+                let entry =
+                    queue.active.iter_mut().find(|entry| entry.tensor.index == tensor.index);
+                if let Some(entry) = entry {
+                    entry.chunks = chunks.into();
+                }
+            }
+            Ok(None) => {
+                let complete = (tensor.hashes(), tensor.notes(self.job));
+                let mut queue = self.queue();
+                queue.active.retain(|entry| entry.tensor.index != tensor.index);
+                queue.complete[tensor.index] = complete;
+            }
+            Err(error) => self.fail(tensor.index, error),
+        }
+        self.changed.notify_all();
+    }
+
+    /// Hashes of all tensors and what the user should know, in order; or what
+    /// went wrong.
+    pub(super) fn finish(self) -> Result<(Vec<TensorHashes>, Vec<String>), EngineError> {
+        let queue = self.queue.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((_, error)) = queue.error {
+            return Err(error);
+        }
+        let (hashes, notes): (Vec<_>, Vec<_>) = queue.complete.into_iter().unzip();
+        Ok((hashes, notes.into_iter().flatten().collect()))
+    }
+}

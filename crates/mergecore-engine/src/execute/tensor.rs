@@ -1,0 +1,359 @@
+//! One output tensor on its way through scans and apply.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use mergecore_kernel::{
+    Apply, ErasedPartial, ErasedScan, Extent, KernelError, Order, Step, blocks,
+};
+use mergecore_tensor::{NonFinite, narrow_bytes};
+
+use super::Job;
+use super::chunk::{Buffers, ChunkReader, join};
+use crate::EngineError;
+use crate::hash::PieceHasher;
+use crate::plan::{Operation, PlannedTensor};
+
+/// The hashes of what was read for an output tensor and of what was written;
+/// `None` where they were not asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TensorHashes {
+    pub(crate) inputs: Option<Vec<blake3::Hash>>,
+    pub(crate) output: Option<blake3::Hash>,
+}
+
+/// What is being done to a tensor now, to all of its chunks.
+enum Pass {
+    Scan(Box<dyn ErasedScan>),
+    Apply(Box<dyn Apply>),
+    /// Copy the first input; all must be equal.
+    Copy,
+    /// Nothing more.
+    Done,
+}
+
+impl From<Step> for Pass {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Scan(scan) => Pass::Scan(scan),
+            Step::Apply(apply) => Pass::Apply(apply),
+        }
+    }
+}
+
+impl Pass {
+    /// The element ranges that are read, ascending.
+    fn ranges(&self, extent: Extent) -> Vec<Range<u64>> {
+        match self {
+            Pass::Scan(scan) => scan.ranges(extent),
+            Pass::Apply(_) | Pass::Copy => vec![Range { start: 0, end: extent.len() }],
+            Pass::Done => Vec::new(),
+        }
+    }
+
+    fn covers(&self, extent: Extent) -> bool {
+        self.ranges(extent).iter().map(|range| range.end - range.start).sum::<u64>() == extent.len()
+    }
+}
+
+/// A tensor being worked on.
+pub(super) struct Active<'a> {
+    pub(super) index: usize,
+    pub(super) tensor: &'a PlannedTensor,
+    extent: Extent,
+    /// Read by the workers on its chunks, replaced between passes.
+    pass: RwLock<Pass>,
+    state: Mutex<State>,
+    input_hashes: Vec<PieceHasher>,
+    output_hash: Option<PieceHasher>,
+}
+
+/// What chunks leave behind.
+struct State {
+    /// Whether this pass looks the inputs through for NaN and infinity: the first
+    /// that reads every element does.
+    inspect: bool,
+    inspected: bool,
+    nonfinite: Vec<Option<NonFinite>>,
+    /// First element at which an input differs from the first one, and which.
+    differs: Option<(u64, usize)>,
+    /// Partials of a scan in any order: one a worker.
+    by_worker: BTreeMap<usize, ErasedPartial>,
+    /// Partials of a scan in block order, by first element, not yet combined.
+    waiting: BTreeMap<u64, Vec<ErasedPartial>>,
+    /// Those combined, and the chunks' starts still to come, in order.
+    total: Option<ErasedPartial>,
+    expected: Vec<u64>,
+}
+
+impl<'a> Active<'a> {
+    /// Begins with a tensor; yields the chunks of its first pass.
+    pub(super) fn start(
+        job: &Job<'a>,
+        index: usize,
+    ) -> Result<(Self, Vec<Range<u64>>), EngineError> {
+        let tensor = &job.plan.tensors[index];
+        let extent = Extent::of(&tensor.shape);
+        let hasher = |size| PieceHasher::new(extent.len(), size);
+        let hash = job.options.hash;
+        let sizes = tensor.inputs.iter().map(|input| input.source.dtype().size());
+        let active = Active {
+            index,
+            tensor,
+            extent,
+            pass: RwLock::new(Pass::Done),
+            state: Mutex::new(State {
+                inspect: false,
+                inspected: false,
+                nonfinite: vec![None; tensor.inputs.len()],
+                differs: None,
+                by_worker: BTreeMap::new(),
+                waiting: BTreeMap::new(),
+                total: None,
+                expected: Vec::new(),
+            }),
+            input_hashes: if hash { sizes.map(hasher).collect() } else { Vec::new() },
+            output_hash: hash.then(|| hasher(tensor.dtype.size())),
+        };
+        let pass = match &tensor.operation {
+            Operation::Copy | Operation::CopyEqual => Pass::Copy,
+            Operation::Merge(kernel) => {
+                let step = kernel.first(extent).map_err(|source| active.kernel_error(source))?;
+                step.into()
+            }
+        };
+        let chunks = active.enter(job, pass);
+        Ok((active, chunks))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kernel_error(&self, source: KernelError) -> EngineError {
+        EngineError::Kernel { tensor: self.tensor.name.clone(), source }
+    }
+
+    /// Makes a pass the current one; yields its chunks, ascending.
+    fn enter(&self, job: &Job<'_>, pass: Pass) -> Vec<Range<u64>> {
+        let chunk = job.budget.chunk(self.tensor);
+        let cut = |range: Range<u64>| {
+            range
+                .clone()
+                .step_by(chunk as usize)
+                .map(move |start| start..range.end.min(start + chunk))
+        };
+        let chunks: Vec<Range<u64>> = pass.ranges(self.extent).into_iter().flat_map(cut).collect();
+        let state = &mut *self.state();
+        state.inspect = !state.inspected && pass.covers(self.extent);
+        state.inspected |= state.inspect;
+        state.expected = chunks.iter().rev().map(|chunk| chunk.start).collect();
+        *self.pass.write().unwrap_or_else(PoisonError::into_inner) = pass;
+        chunks
+    }
+
+    /// Does one chunk of the current pass.
+    pub(super) fn run(
+        &self,
+        job: &Job<'_>,
+        worker: usize,
+        elements: &Range<u64>,
+        buffers: &mut Buffers,
+    ) -> Result<(), EngineError> {
+        buffers.read(&self.tensor.inputs, elements)?;
+        match &*self.pass.read().unwrap_or_else(PoisonError::into_inner) {
+            Pass::Copy => self.copy(job, elements, buffers),
+            Pass::Scan(scan) => {
+                self.scan(worker, &**scan, elements, buffers);
+                Ok(())
+            }
+            Pass::Apply(apply) => self.apply(job, &**apply, elements, buffers),
+            Pass::Done => Ok(()),
+        }
+    }
+
+    fn copy(
+        &self,
+        job: &Job<'_>,
+        elements: &Range<u64>,
+        buffers: &Buffers,
+    ) -> Result<(), EngineError> {
+        let size = self.tensor.dtype.size();
+        let count = self.tensor.inputs.len();
+        let Some((first, others)) = buffers.inputs[..count].split_first() else { return Ok(()) };
+        for (index, other) in others.iter().enumerate().filter(|(_, other)| *other != first) {
+            let at = first.iter().zip(other).position(|(a, b)| a != b).unwrap_or(0) / size;
+            let found = (elements.start + at as u64, index + 1);
+            let mut state = self.state();
+            state.differs = Some(state.differs.map_or(found, |known| known.min(found)));
+        }
+        self.hash_inputs(elements, buffers);
+        self.write(job, elements, first)
+    }
+
+    fn scan(
+        &self,
+        worker: usize,
+        scan: &dyn ErasedScan,
+        elements: &Range<u64>,
+        buffers: &mut Buffers,
+    ) {
+        let inspect = self.state().inspect;
+        let Buffers { worker: tiles, inputs, .. } = buffers;
+        let mut reader = ChunkReader::new(&self.tensor.inputs, inputs, elements.start, inspect);
+        match scan.order() {
+            Order::Any => {
+                let mine = self.state().by_worker.remove(&worker);
+                let mut partial = mine.unwrap_or_else(|| scan.empty());
+                tiles.fold(scan, &mut partial, elements.clone(), self.extent, &mut reader);
+                self.state().by_worker.insert(worker, partial);
+            }
+            Order::Blocks => {
+                let partials = blocks(elements.clone()).map(|block| {
+                    let mut partial = scan.empty();
+                    tiles.fold(scan, &mut partial, block, self.extent, &mut reader);
+                    partial
+                });
+                let partials = partials.collect();
+                self.combine_in_order(scan, elements.start, partials);
+            }
+        }
+        self.note_nonfinite(&reader);
+    }
+
+    /// Adds a chunk's partials to the total as soon as all before it are there.
+    fn combine_in_order(&self, scan: &dyn ErasedScan, start: u64, partials: Vec<ErasedPartial>) {
+        let state = &mut *self.state();
+        state.waiting.insert(start, partials);
+        while let Some(partials) = state.expected.last().and_then(|next| state.waiting.remove(next))
+        {
+            state.expected.pop();
+            let total = state.total.get_or_insert_with(|| scan.empty());
+            partials.into_iter().for_each(|partial| scan.combine(total, partial));
+        }
+    }
+
+    fn apply(
+        &self,
+        job: &Job<'_>,
+        apply: &dyn Apply,
+        elements: &Range<u64>,
+        buffers: &mut Buffers,
+    ) -> Result<(), EngineError> {
+        let inspect = self.state().inspect;
+        let Buffers { worker, inputs, output } = buffers;
+        let (dtype, size) = (self.tensor.dtype, self.tensor.dtype.size());
+        output.resize((elements.end - elements.start) as usize * size, 0);
+        let mut reader = ChunkReader::new(&self.tensor.inputs, inputs, elements.start, inspect);
+        worker.apply(apply, elements.clone(), self.extent, &mut reader, |start, values| {
+            let offset = (start - elements.start) as usize * size;
+            narrow_bytes(dtype, values, &mut output[offset..][..values.len() * size]);
+        });
+        self.note_nonfinite(&reader);
+        self.hash_inputs(elements, buffers);
+        self.write(job, elements, &buffers.output)
+    }
+
+    fn note_nonfinite(&self, reader: &ChunkReader<'_>) {
+        for (index, found) in reader.nonfinite.iter().enumerate() {
+            if let Some(found) = found {
+                let known = &mut self.state().nonfinite[index];
+                *known = join(*known, *found);
+            }
+        }
+    }
+
+    fn hash_inputs(&self, elements: &Range<u64>, buffers: &Buffers) {
+        for ((hasher, buffer), input) in
+            self.input_hashes.iter().zip(&buffers.inputs).zip(&self.tensor.inputs)
+        {
+            hasher.add(elements.start * input.source.dtype().size() as u64, buffer);
+        }
+    }
+
+    fn write(&self, job: &Job<'_>, elements: &Range<u64>, bytes: &[u8]) -> Result<(), EngineError> {
+        let offset = elements.start * self.tensor.dtype.size() as u64;
+        if let Some(hasher) = &self.output_hash {
+            hasher.add(offset, bytes);
+        }
+        job.writer.write(self.index, offset, bytes)?;
+        job.report(bytes.len() as u64, 0);
+        Ok(())
+    }
+
+    /// Called when all chunks of a pass are done: the chunks of the next pass, or
+    /// `None` when the tensor is complete.
+    pub(super) fn advance(&self, job: &Job<'a>) -> Result<Option<Vec<Range<u64>>>, EngineError> {
+        self.check_findings(job)?;
+        let pass = std::mem::replace(
+            &mut *self.pass.write().unwrap_or_else(PoisonError::into_inner),
+            Pass::Done,
+        );
+        let Pass::Scan(scan) = pass else {
+            job.report(0, 1);
+            return Ok(None);
+        };
+        let (total, by_worker) = {
+            let state = &mut *self.state();
+            (state.total.take(), std::mem::take(&mut state.by_worker))
+        };
+        let mut total = total.unwrap_or_else(|| scan.empty());
+        by_worker.into_values().for_each(|partial| scan.combine(&mut total, partial));
+        let step = scan.finish(total).map_err(|source| self.kernel_error(source))?;
+        Ok(Some(self.enter(job, step.into())))
+    }
+
+    fn check_findings(&self, job: &Job<'_>) -> Result<(), EngineError> {
+        let state = self.state();
+        let name = |input: usize| job.plan.models[self.tensor.inputs[input].model].name();
+        if let Some((index, input)) = state.differs {
+            return Err(EngineError::IntegersDiffer {
+                tensor: self.tensor.name.clone(),
+                dtype: self.tensor.dtype,
+                model: name(input),
+                first: name(0),
+                index,
+            });
+        }
+        let found =
+            state.nonfinite.iter().enumerate().find_map(|(input, found)| Some((input, (*found)?)));
+        match found {
+            Some((input, found)) if !job.options.allow_nonfinite => Err(EngineError::NonFinite {
+                tensor: self.tensor.inputs[input].name.clone(),
+                model: name(input),
+                count: found.count,
+                len: self.extent.len(),
+                first: found.first,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the user should know of this tensor.
+    pub(super) fn notes(&self, job: &Job<'_>) -> Vec<String> {
+        let state = self.state();
+        let note = |(input, found): (usize, &Option<NonFinite>)| {
+            let input = &self.tensor.inputs[input];
+            let model = job.plan.models[input.model].name();
+            found.map(|found| {
+                format!(
+                    "tensor `{}` of `{model}` holds NaN or infinity in {} of its {} elements, the first at index {}",
+                    input.name,
+                    found.count,
+                    self.extent.len(),
+                    found.first
+                )
+            })
+        };
+        state.nonfinite.iter().enumerate().filter_map(note).collect()
+    }
+
+    pub(super) fn hashes(&self) -> TensorHashes {
+        let inputs = self.input_hashes.iter().map(PieceHasher::finish);
+        TensorHashes {
+            inputs: self.output_hash.is_some().then(|| inputs.collect()),
+            output: self.output_hash.as_ref().map(PieceHasher::finish),
+        }
+    }
+}

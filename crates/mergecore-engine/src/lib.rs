@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+mod architecture;
+mod card;
+mod error;
+mod execute;
+mod hash;
+mod manifest;
+mod options;
+mod plan;
+mod registry;
+
+pub use architecture::{Architecture, Role, Stack, is_head, is_recomputed};
+pub use error::EngineError;
+pub use execute::MergeReport;
+pub use options::{CancelFlag, MergeOptions, Progress, ProgressCallback};
+pub use plan::{MergePlan, Model, Operation, PlannedTensor, Tally, TensorInput, stream_key};
+pub use registry::Registry;

@@ -1,0 +1,207 @@
+//! A method's arguments for one tensor, from the recipe's parameters.
+
+use std::sync::Arc;
+
+use mergecore_config::{Level, MergeConfig, RecipePath, Resolved, Scalar, Site, nearest, resolve};
+use mergecore_kernel::{Argument, Arguments, Default, Method, Parameter, ParameterKind, Scope};
+
+use super::inputs::sites;
+use crate::{EngineError, Registry};
+
+/// Parameters that recipes contain and that have no effect here whatever the
+/// method, with the reason.
+const WITHOUT_EFFECT: [(&str, &str); 1] =
+    [("int8_mask", "it saves memory in other programs; here masks are not stored at all")];
+
+/// Parameters of methods that recipes are written for, whether or not they are
+/// registered: known names, which have no effect under another method.
+const KNOWN_ELSEWHERE: [&str; 22] = [
+    "alpha",
+    "density",
+    "epsilon",
+    "eps",
+    "filter_wise",
+    "gamma",
+    "lambda",
+    "max_iter",
+    "normalize",
+    "normalize_weights",
+    "nuslerp_flatten",
+    "nuslerp_row_wise",
+    "r",
+    "rescale",
+    "rescale_norm",
+    "scale",
+    "select_topk",
+    "t",
+    "tol",
+    "tau",
+    "use_fft",
+    "weight",
+];
+
+/// Method names that recipes contain and that are not there yet.
+const PLANNED_METHODS: [&str; 13] = [
+    "arcee_fusion",
+    "breadcrumbs",
+    "breadcrumbs_ties",
+    "della",
+    "della_linear",
+    "karcher",
+    "model_stock",
+    "multislerp",
+    "nearswap",
+    "nuslerp",
+    "ram",
+    "ramplus_tl",
+    "sce",
+];
+
+/// The recipe's method.
+pub(super) fn method(
+    config: &MergeConfig,
+    registry: &Registry,
+) -> Result<Arc<dyn Method>, EngineError> {
+    let name = &config.merge_method;
+    if let Some(method) = registry.get(name) {
+        return Ok(Arc::clone(method));
+    }
+    let place = Box::new(config.place(&RecipePath::root().key("merge_method")));
+    if PLANNED_METHODS.contains(&name.as_str()) {
+        let what = format!("the method `{name}` is");
+        return Err(EngineError::NotSupported {
+            place,
+            what,
+            instead: "`mergecore --help` lists those that are",
+        });
+    }
+    Err(EngineError::UnknownMethod {
+        place,
+        name: name.clone(),
+        suggestion: nearest(name, registry.names()).map(str::to_owned),
+        available: registry.names().map(str::to_owned).collect(),
+    })
+}
+
+/// Refuses parameters that nothing knows, and notes those without effect.
+pub(super) fn check_names(
+    config: &MergeConfig,
+    registry: &Registry,
+    method: &dyn Method,
+    notes: &mut Vec<String>,
+) -> Result<(), EngineError> {
+    for site in sites(config) {
+        let levels = config.levels(site);
+        // The first level is the site's own.
+        let Some(Level { parameters, path }) = levels.first() else { continue };
+        for (name, _) in parameters.iter() {
+            let path = path.key(name);
+            if method.parameters().iter().any(|parameter| parameter.name == name) {
+                continue;
+            }
+            let place = config.place_of_key(&path);
+            if let Some((_, reason)) = WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
+                notes.push(format!("{place}: `{name}` has no effect: {reason}"));
+                continue;
+            }
+            let others = || registry.methods().flat_map(|other| other.parameters()).map(|p| p.name);
+            if others().chain(KNOWN_ELSEWHERE).any(|known| known == name) {
+                notes.push(format!(
+                    "{place}: `{name}` has no effect: {} does not take it",
+                    method.name()
+                ));
+                continue;
+            }
+            let own = method.parameters().iter().map(|parameter| parameter.name);
+            let suggestion = nearest(name, own.clone())
+                .or_else(|| nearest(name, others().chain(KNOWN_ELSEWHERE)));
+            return Err(EngineError::UnknownParameter {
+                place: Box::new(place),
+                name: name.to_owned(),
+                suggestion: suggestion.map(str::to_owned),
+                method: method.name().to_owned(),
+                takes: own.map(str::to_owned).collect(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Where a tensor's arguments are looked up.
+pub(super) struct Lookup<'a> {
+    pub(super) config: &'a MergeConfig,
+    pub(super) method: &'a dyn Method,
+    /// The site whose levels apply.
+    pub(super) levels: &'a [Level<'a>],
+    pub(super) site: Site,
+    pub(super) scope: Scope,
+    /// The model, for per-model parameters.
+    pub(super) model: Option<&'a str>,
+    /// The name that filters are matched with.
+    pub(super) tensor: &'a str,
+    /// Position along the slice's layers, 0 to 1.
+    pub(super) position: f64,
+}
+
+impl Lookup<'_> {
+    /// All parameters of the scope, validated, defaults filled in.
+    pub(super) fn arguments(&self) -> Result<Arguments, EngineError> {
+        let mut arguments = Arguments::default();
+        for parameter in self.method.parameters().iter().filter(|p| p.scope == self.scope) {
+            if let Some(argument) = self.argument(parameter)? {
+                arguments.insert(parameter.name, argument);
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn argument(&self, parameter: &Parameter) -> Result<Option<Argument>, EngineError> {
+        match resolve(self.levels, parameter.name, self.tensor, self.position) {
+            Some(resolved) => self.validate(parameter, &resolved).map(Some),
+            None => match parameter.default {
+                Default::Number(value) => Ok(Some(Argument::Number(value))),
+                Default::Flag(value) => Ok(Some(Argument::Flag(value))),
+                Default::Unset => Ok(None),
+                Default::Required => Err(EngineError::MissingParameter {
+                    place: Box::new(self.config.place(&self.config.site_path(self.site))),
+                    method: self.method.name().to_owned(),
+                    parameter: parameter.name,
+                    model: self.model.map(str::to_owned),
+                    tensor: self.tensor.to_owned(),
+                }),
+            },
+        }
+    }
+
+    fn validate(
+        &self,
+        parameter: &Parameter,
+        resolved: &Resolved,
+    ) -> Result<Argument, EngineError> {
+        let value = &resolved.value;
+        let argument = match parameter.kind {
+            ParameterKind::Number { min, max } => {
+                value.as_f64().filter(|number| (min..=max).contains(number)).map(Argument::Number)
+            }
+            ParameterKind::Flag => value.as_bool().map(Argument::Flag),
+            ParameterKind::Choice(names) => value
+                .as_str()
+                .filter(|text| names.contains(text))
+                .map(|text| Argument::Text(text.to_owned())),
+        };
+        argument.ok_or_else(|| EngineError::ParameterValue {
+            place: Box::new(self.config.place(&resolved.path)),
+            parameter: parameter.name,
+            found: describe(value),
+            expected: parameter.kind.to_string(),
+        })
+    }
+}
+
+fn describe(value: &Scalar) -> String {
+    match value {
+        Scalar::Bool(value) => value.to_string(),
+        Scalar::Number(value) => value.to_string(),
+        Scalar::Text(value) => format!("the text `{value}`"),
+    }
+}

@@ -1,0 +1,154 @@
+//! The models of a recipe, opened.
+
+use std::path::Path;
+
+use mergecore_config::{MergeConfig, ModelRef, RecipePath};
+use mergecore_io::Checkpoint;
+
+use super::inputs::{Entry, entries};
+use super::tokenizer_name;
+use crate::architecture::Architecture;
+use crate::{EngineError, MergeOptions};
+
+/// A model that a recipe names, opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Model {
+    /// As the recipe names it.
+    pub reference: ModelRef,
+    /// Its headers and sources.
+    pub checkpoint: Checkpoint,
+    /// What its tensors are.
+    pub architecture: Architecture,
+    /// Where the recipe first names it.
+    pub(crate) path: RecipePath,
+}
+
+impl Model {
+    /// The name for messages: as the recipe has it.
+    pub fn name(&self) -> String {
+        self.reference.to_string()
+    }
+
+    fn model_type(&self) -> &str {
+        self.checkpoint
+            .config()
+            .get("model_type")
+            .and_then(|value| value.as_str())
+            .unwrap_or("nameless")
+    }
+}
+
+/// Refuses what recipes may say but this version cannot do.
+pub(super) fn check_supported(config: &MergeConfig) -> Result<(), EngineError> {
+    let root = RecipePath::root();
+    let refuse = |path: RecipePath, what: String, instead: &'static str| {
+        Err(EngineError::NotSupported { place: Box::new(config.place(&path)), what, instead })
+    };
+    if let Some(source) = &config.tokenizer_source {
+        let what = format!("`tokenizer_source: {}` is", tokenizer_name(source));
+        return refuse(root.key("tokenizer_source"), what, TOKENIZER);
+    }
+    if let Some(tokenizer) = &config.tokenizer {
+        let what = format!("`tokenizer` (source: {}) is", tokenizer_name(&tokenizer.source));
+        return refuse(root.key("tokenizer"), what, TOKENIZER);
+    }
+    if config.chat_template.is_some() {
+        return refuse(root.key("chat_template"), "`chat_template` is".to_owned(), CHAT_TEMPLATE);
+    }
+    for Entry { model, path } in named_models(config) {
+        if let Some(adapter) = &model.adapter {
+            let what = format!("the adapter `{adapter}` cannot be applied: LoRA adapters are");
+            return refuse(path, what, "merge it into its base model first and give the result");
+        }
+        if model.override_architecture.is_some() {
+            let what = "`override_architecture` is".to_owned();
+            return refuse(
+                path,
+                what,
+                "leave it out: architectures are recognised from the tensors",
+            );
+        }
+    }
+    Ok(())
+}
+
+const TOKENIZER: &str = "leave it out: the output then has the base model's tokenizer, which fits where all vocabularies are the same";
+const CHAT_TEMPLATE: &str = "leave it out: the output then has the base model's chat template";
+
+/// Every place that names a model whose weights are needed, the base last.
+fn named_models(config: &MergeConfig) -> Vec<Entry<'_>> {
+    let mut named: Vec<Entry<'_>> = entries(config);
+    if let Some(model) = &config.base_model {
+        named.push(Entry { model, path: RecipePath::root().key("base_model") });
+    }
+    named
+}
+
+/// Opens every model once, in the order in which the recipe names them.
+pub(super) fn open(
+    config: &MergeConfig,
+    options: &MergeOptions,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Model>, EngineError> {
+    let mut models: Vec<Model> = Vec::new();
+    for Entry { model, path } in named_models(config) {
+        if models.iter().all(|known| known.reference != *model) {
+            models.push(open_one(config, model, path)?);
+        }
+    }
+    compare_architectures(config, &models, options, notes)?;
+    Ok(models)
+}
+
+fn open_one(
+    config: &MergeConfig,
+    model: &ModelRef,
+    path: RecipePath,
+) -> Result<Model, EngineError> {
+    let place = || Box::new(config.place(&path));
+    let location = &model.model;
+    if location.revision.is_some() {
+        let what = format!("the revision in `{model}` is");
+        let instead = "download that revision and give its directory";
+        return Err(EngineError::NotSupported { place: place(), what, instead });
+    }
+    let dir = Path::new(&location.path);
+    if !dir.exists() {
+        let (path, hub_name) = (location.path.clone(), model.looks_like_hub_name());
+        return Err(EngineError::ModelNotFound { place: place(), path, hub_name });
+    }
+    let checkpoint = Checkpoint::open(dir)
+        .map_err(|source| EngineError::Model { place: place(), source: Box::new(source) })?;
+    let architecture = Architecture::infer(&checkpoint);
+    Ok(Model { reference: model.clone(), checkpoint, architecture, path })
+}
+
+fn compare_architectures(
+    config: &MergeConfig,
+    models: &[Model],
+    options: &MergeOptions,
+    notes: &mut Vec<String>,
+) -> Result<(), EngineError> {
+    let Some((first, others)) = models.split_first() else { return Ok(()) };
+    for model in others {
+        let (expected, found) = (first.model_type(), model.model_type());
+        if expected == found {
+            continue;
+        }
+        if !options.allow_mixed_architectures {
+            return Err(EngineError::ArchitecturesDiffer {
+                place: Box::new(config.place(&model.path)),
+                model: model.name(),
+                found: found.to_owned(),
+                first: first.name(),
+                expected: expected.to_owned(),
+            });
+        }
+        let (model, first) = (model.name(), first.name());
+        notes.push(format!(
+            "`{model}` is a {found} model and `{first}` a {expected} model, merged as asked"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,471 @@
+//! Every output tensor: its inputs, operation, dtype and shape.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mergecore_config::{FloatType, Level, MergeConfig, RecipePath};
+use mergecore_io::{StoredTensor, TensorSource, natural_order};
+use mergecore_kernel::{Binding, Combination, Extent, Kernel, KernelError, Method, Scope, Step};
+use mergecore_tensor::DType;
+
+use super::arguments::Lookup;
+use super::sections::{Section, Source};
+use super::{Model, SharedKernel, Tally, stream_key};
+use crate::EngineError;
+use crate::architecture::{Role, is_head, is_recomputed};
+
+/// A tensor of the output.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PlannedTensor {
+    /// Its name.
+    pub name: String,
+    /// The dtype it is written in.
+    pub dtype: DType,
+    /// Its shape, which all inputs share.
+    pub shape: Vec<usize>,
+    /// What is done.
+    pub operation: Operation,
+    /// The tensors that are read, in the method's order.
+    pub inputs: Vec<TensorInput>,
+}
+
+/// What is done for an output tensor.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Operation {
+    /// The only input's bytes are copied.
+    Copy,
+    /// All inputs must be equal; the first one's bytes are copied.
+    CopyEqual,
+    /// The inputs are widened, merged, and rounded once.
+    Merge(SharedKernel),
+}
+
+/// An input of an output tensor.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TensorInput {
+    /// Index of the model.
+    pub model: usize,
+    /// The tensor's name there.
+    pub name: String,
+    /// Its elements.
+    pub source: Arc<dyn TensorSource>,
+}
+
+pub(super) struct Planned {
+    pub(super) tensors: Vec<PlannedTensor>,
+    pub(super) tally: Tally,
+}
+
+/// Plans every output tensor, in natural order of their names. `donor` is the
+/// model whose config.json the output gets.
+pub(super) fn plan(
+    config: &MergeConfig,
+    models: &[Model],
+    donor: usize,
+    sections: &[Section],
+    method: &dyn Method,
+    seed: u64,
+    notes: &mut Vec<String>,
+) -> Result<Planned, EngineError> {
+    let inventories = models.iter().map(Inventory::of).collect();
+    let (used, tensors) = (BTreeSet::new(), Vec::new());
+    let mut planner =
+        Planner { config, models, donor, inventories, method, seed, notes, used, tensors };
+    if let (Some(first), Some(last)) = (sections.first(), sections.last()) {
+        planner.outside(first, Role::Before)?;
+        planner.outside(last, Role::After)?;
+    }
+    let mut next_layer: BTreeMap<usize, usize> = BTreeMap::new();
+    for section in sections {
+        if let Some(stack) = section.stack {
+            let next = next_layer.entry(stack).or_default();
+            planner.layers(section, stack, *next)?;
+            *next += section.layers;
+        }
+    }
+    let Planner { mut tensors, used, .. } = planner;
+    tensors.sort_by(|a, b| natural_order(&a.name, &b.name));
+    let inputs = models.iter().map(|model| model.checkpoint.len()).sum();
+    let merged =
+        tensors.iter().filter(|tensor| matches!(tensor.operation, Operation::Merge(_))).count();
+    let copied = tensors.len() - merged;
+    Ok(Planned { tensors, tally: Tally { merged, copied, inputs, unused: inputs - used.len() } })
+}
+
+/// A model's tensors by their part in it.
+struct Inventory<'a> {
+    before: Vec<&'a StoredTensor>,
+    after: Vec<&'a StoredTensor>,
+    /// By stack and layer, with the name's rest.
+    layers: BTreeMap<(usize, usize), Vec<(&'a str, &'a StoredTensor)>>,
+}
+
+impl<'a> Inventory<'a> {
+    fn of(model: &'a Model) -> Self {
+        let mut inventory =
+            Inventory { before: Vec::new(), after: Vec::new(), layers: BTreeMap::new() };
+        for tensor in model.checkpoint.tensors() {
+            match model.architecture.role(tensor.name()) {
+                Role::Before => inventory.before.push(tensor),
+                Role::After => inventory.after.push(tensor),
+                Role::Layer { stack, layer, rest } => {
+                    inventory.layers.entry((stack, layer)).or_default().push((rest, tensor));
+                }
+            }
+        }
+        inventory
+    }
+}
+
+struct Planner<'a, 'n> {
+    config: &'a MergeConfig,
+    models: &'a [Model],
+    donor: usize,
+    inventories: Vec<Inventory<'a>>,
+    method: &'a dyn Method,
+    seed: u64,
+    notes: &'n mut Vec<String>,
+    /// Model and tensor.
+    used: BTreeSet<(usize, String)>,
+    tensors: Vec<PlannedTensor>,
+}
+
+/// An output tensor with its inputs found.
+struct Found<'a> {
+    name: String,
+    /// One a source of the section, in its order.
+    inputs: Vec<&'a StoredTensor>,
+    position: f64,
+}
+
+impl<'a> Planner<'a, '_> {
+    /// Tensors outside the layers, before or after them.
+    fn outside(&mut self, section: &Section, role: Role<'_>) -> Result<(), EngineError> {
+        let levels = Levels::of(self.config, section);
+        let reference = section.reference();
+        let of_role = |inventory: &Inventory<'a>| match role {
+            Role::Before => inventory.before.clone(),
+            _ => inventory.after.clone(),
+        };
+        let mut expected = of_role(&self.inventories[reference.model]);
+        if role == Role::After {
+            self.agree_on_head(&mut expected, reference)?;
+        }
+        for source in &section.sources {
+            for tensor in of_role(&self.inventories[source.model]) {
+                self.check_expected(tensor.name(), tensor.name(), source, reference)?;
+            }
+        }
+        for tensor in expected {
+            let name = tensor.name();
+            let inputs = self.find(section, name, tensor.shape(), |_| name.to_owned())?;
+            if let Some(inputs) = inputs {
+                self.add(section, &levels, Found { name: name.to_owned(), inputs, position: 0.0 })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The output has a head of its own exactly where the donor's config.json
+    /// says so: a head that is tied in the one and stored in the other is taken
+    /// from the embedding, or left out as its copy.
+    fn agree_on_head(
+        &mut self,
+        expected: &mut Vec<&'a StoredTensor>,
+        reference: &Source,
+    ) -> Result<(), EngineError> {
+        let (donor, first) = (&self.models[self.donor], &self.models[reference.model]);
+        let heads =
+            |model: &'a Model| model.checkpoint.tensors().filter(|tensor| is_head(tensor.name()));
+        for head in heads(donor) {
+            if first.checkpoint.tensor(head.name()).is_none() {
+                expected.push(head);
+            }
+        }
+        for head in heads(first) {
+            if donor.checkpoint.tensor(head.name()).is_some() || !donor.architecture.is_tied() {
+                continue;
+            }
+            if !first.architecture.is_tied() {
+                return Err(EngineError::MissingTensor {
+                    tensor: head.name().to_owned(),
+                    model: donor.name(),
+                    first: first.name(),
+                });
+            }
+            expected.retain(|tensor| tensor.name() != head.name());
+            let (name, model) = (head.name(), first.name());
+            self.notes
+                .push(format!("`{name}` of `{model}` is a copy of its embedding and is left out"));
+        }
+        Ok(())
+    }
+
+    /// The layers of a section, which become the output's layers from `next` on.
+    fn layers(&mut self, section: &Section, stack: usize, next: usize) -> Result<(), EngineError> {
+        let levels = Levels::of(self.config, section);
+        let reference = section.reference();
+        let prefix = &self.models[reference.model].architecture.stacks()[stack].prefix;
+        for layer in 0..section.layers {
+            let last = section.layers - 1;
+            let position = if last == 0 { 1.0 } else { layer as f64 / last as f64 };
+            for source in &section.sources {
+                for (rest, tensor) in self.layer(source, stack, layer) {
+                    let name = format!("{prefix}.{}.{rest}", reference.first_layer + layer);
+                    self.check_expected(tensor.name(), &name, source, reference)?;
+                }
+            }
+            for (rest, tensor) in self.layer(reference, stack, layer) {
+                let name = format!("{prefix}.{}.{rest}", next + layer);
+                let inputs = self.find(section, &name, tensor.shape(), |source| {
+                    let stacks = self.models[source.model].architecture.stacks();
+                    let prefix = stacks.get(stack).map_or(prefix, |stack| &stack.prefix);
+                    format!("{prefix}.{}.{rest}", source.first_layer + layer)
+                })?;
+                if let Some(inputs) = inputs {
+                    self.add(section, &levels, Found { name, inputs, position })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn layer(
+        &self,
+        source: &Source,
+        stack: usize,
+        layer: usize,
+    ) -> Vec<(&'a str, &'a StoredTensor)> {
+        let key = (stack, source.first_layer + layer);
+        self.inventories[source.model].layers.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Refuses a tensor of a source that the reference does not have, so that
+    /// nothing is dropped in silence.
+    fn check_expected(
+        &self,
+        tensor: &str,
+        in_reference: &str,
+        source: &Source,
+        reference: &Source,
+    ) -> Result<(), EngineError> {
+        let (model, first) = (&self.models[source.model], &self.models[reference.model]);
+        let known = first.checkpoint.tensor(in_reference).is_some();
+        let redundant = is_head(tensor) && model.architecture.is_tied();
+        if known || redundant || is_recomputed(tensor) {
+            return Ok(());
+        }
+        Err(EngineError::MissingTensor {
+            tensor: tensor.to_owned(),
+            model: first.name(),
+            first: model.name(),
+        })
+    }
+
+    /// The input of each source, or `None` for a tensor that is to be left out.
+    fn find(
+        &self,
+        section: &Section,
+        name: &str,
+        shape: &[usize],
+        name_in: impl Fn(&Source) -> String,
+    ) -> Result<Option<Vec<&'a StoredTensor>>, EngineError> {
+        let reference = &self.models[section.reference().model];
+        let mut inputs = Vec::with_capacity(section.sources.len());
+        for source in &section.sources {
+            let model = &self.models[source.model];
+            let wanted = name_in(source);
+            let tied = || {
+                let embedding = model.architecture.tied_to(&wanted, shape, &model.checkpoint)?;
+                model.checkpoint.tensor(&embedding)
+            };
+            match model.checkpoint.tensor(&wanted).or_else(tied) {
+                Some(tensor) => inputs.push(tensor),
+                None if is_recomputed(name) => return Ok(None),
+                None => {
+                    return Err(EngineError::MissingTensor {
+                        tensor: wanted,
+                        model: model.name(),
+                        first: reference.name(),
+                    });
+                }
+            }
+        }
+        Ok(Some(inputs))
+    }
+
+    fn add(
+        &mut self,
+        section: &Section,
+        levels: &Levels<'a>,
+        found: Found<'a>,
+    ) -> Result<(), EngineError> {
+        let Found { name, inputs, position } = found;
+        let first = inputs[section.reference];
+        for (source, tensor) in section.sources.iter().zip(&inputs) {
+            self.used.insert((source.model, tensor.name().to_owned()));
+            if tensor.shape() != first.shape() {
+                return Err(self.shapes_differ(section, source, tensor, first));
+            }
+        }
+        let dtype = self.output_dtype(first);
+        let kernel = if first.dtype().is_float() {
+            Some(self.bind(section, levels, &name, &inputs, position)?)
+        } else {
+            None
+        };
+        let all = section.sources.iter().zip(&inputs).map(|(source, tensor)| TensorInput {
+            model: source.model,
+            name: tensor.name().to_owned(),
+            source: Arc::new((*tensor).clone()),
+        });
+        let mut all: Vec<TensorInput> = all.collect();
+        let operation = match kernel {
+            None if all.len() == 1 => Operation::Copy,
+            None => self.copy_equal(&name, section, &inputs)?,
+            Some(kernel) => match kernel.selects() {
+                None => Operation::Merge(kernel),
+                Some(index) => {
+                    all = vec![all.swap_remove(index)];
+                    if all[0].source.dtype() == dtype {
+                        Operation::Copy
+                    } else {
+                        Operation::Merge(Arc::new(Convert))
+                    }
+                }
+            },
+        };
+        let shape = first.shape().to_vec();
+        self.tensors.push(PlannedTensor { name, dtype, shape, operation, inputs: all });
+        Ok(())
+    }
+
+    fn output_dtype(&self, reference: &StoredTensor) -> DType {
+        let stored = reference.dtype();
+        match self.config.out_dtype.or(self.config.dtype).filter(|_| stored.is_float()) {
+            None => stored,
+            Some(FloatType::Bf16) => DType::Bf16,
+            Some(FloatType::F16) => DType::F16,
+            Some(FloatType::F32) => DType::F32,
+            Some(FloatType::F64) => DType::F64,
+        }
+    }
+
+    fn copy_equal(
+        &self,
+        name: &str,
+        section: &Section,
+        inputs: &[&StoredTensor],
+    ) -> Result<Operation, EngineError> {
+        let first = inputs[section.reference];
+        for (source, tensor) in section.sources.iter().zip(inputs) {
+            if tensor.dtype() != first.dtype() {
+                return Err(EngineError::DTypesDiffer {
+                    tensor: name.to_owned(),
+                    model: self.models[source.model].name(),
+                    found: tensor.dtype(),
+                    first: self.models[section.reference().model].name(),
+                    expected: first.dtype(),
+                });
+            }
+        }
+        Ok(Operation::CopyEqual)
+    }
+
+    fn bind(
+        &self,
+        section: &Section,
+        levels: &Levels<'a>,
+        name: &str,
+        inputs: &[&StoredTensor],
+        position: f64,
+    ) -> Result<SharedKernel, EngineError> {
+        let (config, method) = (self.config, self.method);
+        let shared = Lookup {
+            config,
+            method,
+            levels: &levels.shared,
+            site: section.site,
+            scope: Scope::Shared,
+            model: None,
+            tensor: name,
+            position,
+        };
+        let mut models = Vec::new();
+        let skip = usize::from(method.inputs().base);
+        let sources = section.sources.iter().zip(&levels.sources).zip(inputs).skip(skip);
+        for ((source, levels), tensor) in sources {
+            let model = self.models[source.model].name();
+            let (scope, site, model) = (Scope::PerModel, source.site, Some(model.as_str()));
+            let lookup = Lookup { levels, site, scope, model, tensor: tensor.name(), ..shared };
+            models.push(lookup.arguments()?);
+        }
+        let binding =
+            Binding { shared: shared.arguments()?, models, stream: stream_key(self.seed, name) };
+        let kernel = method.bind(&binding).map_err(|source| EngineError::Parameters {
+            place: Box::new(config.place(&RecipePath::root().key("merge_method"))),
+            tensor: name.to_owned(),
+            source,
+        })?;
+        Ok(kernel.into())
+    }
+
+    fn shapes_differ(
+        &self,
+        section: &Section,
+        source: &Source,
+        tensor: &StoredTensor,
+        first: &StoredTensor,
+    ) -> EngineError {
+        let vocabulary = |model: &Model, tensor: &StoredTensor| {
+            let rows = tensor.shape().first().copied();
+            rows.is_some()
+                && model.checkpoint.config().get("vocab_size").and_then(|v| v.as_u64())
+                    == rows.map(|n| n as u64)
+        };
+        let (model, reference) =
+            (&self.models[source.model], &self.models[section.reference().model]);
+        let hint = if vocabulary(model, tensor) && vocabulary(reference, first) {
+            "; the vocabularies differ in size, and merging different vocabularies is not supported yet, so choose models with the same tokenizer"
+        } else {
+            ", so check that they have the same architecture and size"
+        };
+        EngineError::Shapes {
+            tensor: tensor.name().to_owned(),
+            model: model.name(),
+            found: tensor.shape().into(),
+            first: reference.name(),
+            expected: first.shape().into(),
+            hint,
+        }
+    }
+}
+
+/// The levels at which a section's parameters are looked up.
+struct Levels<'a> {
+    shared: Vec<Level<'a>>,
+    /// One a source.
+    sources: Vec<Vec<Level<'a>>>,
+}
+
+impl<'a> Levels<'a> {
+    fn of(config: &'a MergeConfig, section: &Section) -> Self {
+        Levels {
+            shared: config.levels(section.site),
+            sources: section.sources.iter().map(|source| config.levels(source.site)).collect(),
+        }
+    }
+}
+
+/// The only input in another dtype.
+#[derive(Debug)]
+struct Convert;
+
+impl Kernel for Convert {
+    fn first(&self, _: Extent) -> Result<Step, KernelError> {
+        Ok(Step::apply(Combination::select(0, 1)))
+    }
+}

@@ -1,0 +1,198 @@
+//! Opening a checkpoint from its headers alone.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+
+use crate::companions::{Companion, find_companions};
+use crate::discover::{list_directory, open_regular, read_config, weight_files};
+use crate::error::IoError;
+use crate::header::{Header, read_header};
+use crate::index::Index;
+use crate::natural::natural_order;
+use crate::quantisation::{Quantisation, detect_quantisation};
+use crate::source::{OpenFile, StoredTensor, TensorSource};
+
+/// A checkpoint directory: config.json and tensors in one safetensors file or in
+/// several with an index.
+///
+/// Opening reads config.json, the index and the headers, and not one byte of a
+/// tensor; tensors are read by position when asked, each being a
+/// [`TensorSource`]. The weights files stay open (one descriptor each).
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    config: Map<String, Value>,
+    tensors: Vec<StoredTensor>,
+    files: Vec<SourceFile>,
+    companions: Vec<Companion>,
+}
+
+/// A weights file as it was when the checkpoint was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceFile {
+    /// Its name in the checkpoint's directory.
+    pub name: String,
+    /// Its path: the directory's with the name.
+    pub path: PathBuf,
+    /// Its length in bytes, which agrees with its header.
+    pub bytes: u64,
+    /// When it was last written, where the file system knows.
+    pub modified: Option<SystemTime>,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint in `dir`.
+    ///
+    /// With a model.safetensors.index.json, exactly the shards it names are
+    /// opened, and index and headers must list the same tensors. Without, it is
+    /// model.safetensors or else the only .safetensors file there is.
+    ///
+    /// # Errors
+    ///
+    /// If something is missing, malformed, truncated or contradictory, if the
+    /// weights are in another format, or if they are quantised; see [`IoError`].
+    ///
+    /// ```no_run
+    /// use mergecore_io::{Checkpoint, TensorSource};
+    ///
+    /// let checkpoint = Checkpoint::open("models/base".as_ref())?;
+    /// for tensor in checkpoint.tensors() {
+    ///     println!("{} {} {:?}", tensor.name(), tensor.dtype(), tensor.shape());
+    /// }
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn open(dir: &Path) -> Result<Checkpoint, IoError> {
+        let names = list_directory(dir)?;
+        let config = read_config(dir, &names)?;
+        // Before the headers, whose dtypes may be ones that only quantisers use.
+        refuse_quantised(dir, detect_quantisation(&config, []))?;
+
+        let (file_names, index) = weight_files(dir, &names)?;
+        let mut tensors = Vec::new();
+        let mut files = Vec::new();
+        for name in file_names {
+            let (file, header) = open_file(dir, name)?;
+            files.push(file.about.clone());
+            tensors.extend(header.entries.into_iter().map(|entry| {
+                StoredTensor::new(
+                    entry.name,
+                    entry.dtype,
+                    entry.shape,
+                    Arc::clone(&file),
+                    entry.bytes,
+                )
+            }));
+        }
+        tensors.sort_by(|a, b| natural_order(a.name(), b.name()));
+        check_against_index(dir, &tensors, index.as_ref())?;
+        let dtypes = tensors.iter().map(|tensor| (tensor.name(), tensor.dtype()));
+        refuse_quantised(dir, detect_quantisation(&config, dtypes))?;
+
+        let companions = find_companions(dir, &names);
+        Ok(Checkpoint { dir: dir.to_owned(), config, tensors, files, companions })
+    }
+
+    /// The directory, as given.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The content of config.json, its keys in the file's order.
+    pub fn config(&self) -> &Map<String, Value> {
+        &self.config
+    }
+
+    /// The tensors in [natural order](natural_order) of their names.
+    pub fn tensors(&self) -> std::slice::Iter<'_, StoredTensor> {
+        self.tensors.iter()
+    }
+
+    /// The tensor of that name.
+    pub fn tensor(&self, name: &str) -> Option<&StoredTensor> {
+        let found =
+            self.tensors.binary_search_by(|tensor| natural_order(tensor.name(), name)).ok()?;
+        Some(&self.tensors[found])
+    }
+
+    /// The number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there are no tensors.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// The weights files, in natural order of their names.
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
+    }
+
+    /// The files beside the weights that an output may want to carry over:
+    /// generation_config.json and the tokenizer's.
+    pub fn companions(&self) -> &[Companion] {
+        &self.companions
+    }
+}
+
+fn refuse_quantised(dir: &Path, found: Option<Quantisation>) -> Result<(), IoError> {
+    match found {
+        Some(Quantisation { scheme, evidence }) => {
+            Err(IoError::Quantised { dir: dir.to_owned(), scheme, evidence })
+        }
+        None => Ok(()),
+    }
+}
+
+fn open_file(dir: &Path, name: String) -> Result<(Arc<OpenFile>, Header), IoError> {
+    let path = dir.join(&name);
+    let (file, metadata) = open_regular(&path)?;
+    let header = match read_header(&file, metadata.len()) {
+        Ok(Ok(header)) => header,
+        Ok(Err(source)) => return Err(IoError::Header { path, source }),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(IoError::Shrunk { path, reading: "its header".to_owned() });
+        }
+        Err(error) => return Err(IoError::system("read", path)(error)),
+    };
+    let about =
+        SourceFile { name, path, bytes: metadata.len(), modified: metadata.modified().ok() };
+    Ok((Arc::new(OpenFile { about, file }), header))
+}
+
+/// No tensor twice; and with an index, no tensor elsewhere, missing or unlisted.
+fn check_against_index(
+    dir: &Path,
+    tensors: &[StoredTensor],
+    index: Option<&Index>,
+) -> Result<(), IoError> {
+    let dir = dir.to_owned();
+    if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name() == pair[1].name()) {
+        let tensor = pair[0].name().to_owned();
+        let (first, second) = (pair[0].file_name().to_owned(), pair[1].file_name().to_owned());
+        return Err(IoError::InTwoShards { dir, tensor, first, second });
+    }
+    let Some(index) = index else { return Ok(()) };
+    let stored: HashMap<&str, &str> =
+        tensors.iter().map(|tensor| (tensor.name(), tensor.file_name())).collect();
+    for (tensor, shard) in &index.tensors {
+        if stored.get(tensor.as_str()) != Some(&shard.as_str()) {
+            return Err(IoError::NotInShard { dir, tensor: tensor.clone(), shard: shard.clone() });
+        }
+    }
+    match tensors.iter().find(|tensor| index.shard_of(tensor.name()).is_none()) {
+        Some(tensor) => Err(IoError::NotInIndex {
+            dir,
+            tensor: tensor.name().to_owned(),
+            shard: tensor.file_name().to_owned(),
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,50 @@
+//! The small files beside a checkpoint's weights.
+
+use std::path::{Path, PathBuf};
+
+/// A file that belongs to a checkpoint and holds no weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Companion {
+    /// Its name in the checkpoint's directory.
+    pub name: &'static str,
+    /// Its path: the directory's with the name.
+    pub path: PathBuf,
+    /// What it belongs to.
+    pub kind: CompanionKind,
+}
+
+/// What a [`Companion`] belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CompanionKind {
+    /// The defaults for generating text.
+    GenerationConfig,
+    /// The tokenizer, chat templates included.
+    Tokenizer,
+}
+
+const KNOWN: [(&str, CompanionKind); 14] = [
+    ("generation_config.json", CompanionKind::GenerationConfig),
+    ("tokenizer.json", CompanionKind::Tokenizer),
+    ("tokenizer_config.json", CompanionKind::Tokenizer),
+    ("special_tokens_map.json", CompanionKind::Tokenizer),
+    ("added_tokens.json", CompanionKind::Tokenizer),
+    ("vocab.json", CompanionKind::Tokenizer),
+    ("vocab.txt", CompanionKind::Tokenizer),
+    ("merges.txt", CompanionKind::Tokenizer),
+    ("tokenizer.model", CompanionKind::Tokenizer),
+    ("spiece.model", CompanionKind::Tokenizer),
+    ("sentencepiece.bpe.model", CompanionKind::Tokenizer),
+    ("tekken.json", CompanionKind::Tokenizer),
+    ("chat_template.jinja", CompanionKind::Tokenizer),
+    ("chat_template.json", CompanionKind::Tokenizer),
+];
+
+/// Those of the known files that are among `names` and are regular files.
+pub(crate) fn find_companions(dir: &Path, names: &[String]) -> Vec<Companion> {
+    let present = KNOWN.iter().filter(|(name, _)| names.iter().any(|n| n == name));
+    let companions =
+        present.map(|(name, kind)| Companion { name, path: dir.join(name), kind: *kind });
+    companions.filter(|companion| companion.path.is_file()).collect()
+}

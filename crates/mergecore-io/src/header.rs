@@ -1,0 +1,515 @@
+//! The header of a safetensors file, read as the untrusted bytes it is.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+use mergecore_tensor::DType;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde_json::Value;
+
+use crate::natural::natural_order;
+use crate::positioned::read_exact_at;
+
+/// The longest header, in bytes, that is read or written: the format's own limit.
+pub const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Bytes of the length in front of the header.
+pub(crate) const PREFIX: u64 = 8;
+
+/// What the header of a safetensors file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Header {
+    /// The tensors in the order of their bytes in the file.
+    pub entries: Vec<HeaderEntry>,
+    /// The file's `__metadata__`; empty where it has none.
+    pub metadata: BTreeMap<String, String>,
+    /// Where tensor data begins in the file.
+    pub data_start: u64,
+}
+
+/// One tensor of a safetensors file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeaderEntry {
+    /// The tensor's name.
+    pub name: String,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// Its dimensions, outermost first; empty for a single number.
+    pub shape: Vec<usize>,
+    /// Its bytes, counted from the beginning of the file.
+    pub bytes: Range<u64>,
+}
+
+/// Why a file's header cannot be accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// Not even the header's length fits in the file.
+    #[error(
+        "the file has only {file_len} bytes, fewer than the 8 that a safetensors file begins with; \
+         it is empty or its download was cut off, so fetch it again"
+    )]
+    TooShort {
+        /// The file's length.
+        file_len: u64,
+    },
+    /// The file is a Git LFS pointer.
+    #[error(
+        "this is not the weights but a Git LFS pointer to them, left by a clone without Git LFS; \
+         run `git lfs pull` in that directory or download the file itself"
+    )]
+    LfsPointer,
+    /// The header claims more than the format allows.
+    #[error(
+        "its first 8 bytes announce a header of {header_len} bytes, beyond the limit of \
+         {MAX_HEADER_BYTES}; this is probably not a safetensors file"
+    )]
+    TooLong {
+        /// The length announced.
+        header_len: u64,
+    },
+    /// The header runs beyond the end of the file.
+    #[error(
+        "the header should be {header_len} bytes long, but the file ends {missing} bytes before \
+         its end; the download was probably cut off, so fetch the file again"
+    )]
+    HeaderTruncated {
+        /// The length announced.
+        header_len: u64,
+        /// Bytes that are missing.
+        missing: u64,
+    },
+    /// [`parse_header`] was given too small a part of the file.
+    #[error("{needed} bytes are needed to read the header, and {given} were given")]
+    Incomplete {
+        /// Bytes of length and header together.
+        needed: u64,
+        /// Bytes given.
+        given: u64,
+    },
+    /// The header is not text.
+    #[error(
+        "the header is not UTF-8 (from its byte {position} on); the file is damaged, so fetch it again"
+    )]
+    NotUtf8 {
+        /// First byte of the header that is wrong.
+        position: usize,
+    },
+    /// The header is not JSON, or not of the form that safetensors prescribes.
+    #[error(
+        "the header is not what a safetensors file has there: {source}; the file is damaged, so fetch it again"
+    )]
+    Json {
+        /// The parser's report.
+        source: serde_json::Error,
+    },
+    /// A tensor's entry in the header has the wrong form.
+    #[error(
+        "the header's entry for tensor `{tensor}` is malformed: {source}; write the file again"
+    )]
+    Entry {
+        /// The tensor.
+        tensor: String,
+        /// The parser's report.
+        source: serde_json::Error,
+    },
+    /// A dtype that cannot be read.
+    #[error(
+        "tensor `{tensor}` has dtype {dtype}, which is not supported; use a checkpoint stored as \
+         BF16, F16 or F32"
+    )]
+    Dtype {
+        /// The tensor.
+        tensor: String,
+        /// Its dtype, as the header has it.
+        dtype: String,
+    },
+    /// A tensor does not begin where the one before it ends.
+    #[error(
+        "tensor `{tensor}` begins at byte {found} of the data, but the tensors before it end at \
+         byte {expected}; there must be no gap and no overlap, so the file must be written again"
+    )]
+    Offset {
+        /// The tensor.
+        tensor: String,
+        /// Where it should begin.
+        expected: u64,
+        /// Where the header puts it.
+        found: u64,
+    },
+    /// A tensor's bytes do not match its shape and dtype.
+    #[error(
+        "tensor `{tensor}` of shape {shape:?} and dtype {dtype} needs {expected} bytes, but the \
+         header gives it bytes {}..{}; the file must be written again",
+        found.start, found.end
+    )]
+    Size {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Its dtype.
+        dtype: DType,
+        /// Bytes that shape and dtype ask for.
+        expected: u64,
+        /// Its bytes by the header, counted from the beginning of the data.
+        found: Range<u64>,
+    },
+    /// A shape whose size no computer can address.
+    #[error(
+        "tensor `{tensor}` has shape {shape:?}, too large to be true; the file must be written again"
+    )]
+    Overflow {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// The file ends before its data does.
+    #[error(
+        "the file is truncated: its header describes {expected} bytes and it has {found}, \
+         {} too few; the download was probably cut off, so fetch it again",
+        expected - found
+    )]
+    Truncated {
+        /// The length that the header asks for.
+        expected: u64,
+        /// The file's length.
+        found: u64,
+    },
+    /// The file goes on after its data.
+    #[error(
+        "the file has {} bytes after its last tensor: its header describes {expected} bytes and it \
+         has {found}; it is damaged or something was appended, so fetch it again",
+        found - expected
+    )]
+    TrailingBytes {
+        /// The length that the header asks for.
+        expected: u64,
+        /// The file's length.
+        found: u64,
+    },
+}
+
+/// Reads the header at the beginning of a safetensors file of `file_len` bytes.
+///
+/// `bytes` holds at least the first 8 bytes and the header; what follows is not
+/// looked at. Whatever is accepted has its tensors' bytes inside the file,
+/// disjoint and without gaps. Of two entries with one name the later counts, as
+/// in other readers.
+///
+/// # Errors
+///
+/// See [`HeaderError`]. Everything that the `safetensors` crate rejects is
+/// rejected, and so are the dtypes that [`DType`] lacks.
+///
+/// ```
+/// let json = br#"{"w":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]}}"#;
+/// let mut file = (json.len() as u64).to_le_bytes().to_vec();
+/// file.extend(json);
+/// let header = mergecore_io::parse_header(&file, file.len() as u64 + 12).unwrap();
+/// assert_eq!(header.entries[0].shape, [2, 3]);
+/// assert_eq!(header.entries[0].bytes.end, file.len() as u64 + 12);
+/// ```
+pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, HeaderError> {
+    let given = bytes.len() as u64;
+    let Some((prefix, rest)) = bytes.split_first_chunk() else {
+        return Err(match file_len {
+            0..PREFIX => HeaderError::TooShort { file_len },
+            _ => HeaderError::Incomplete { needed: PREFIX, given },
+        });
+    };
+    let header_len = header_len(*prefix, file_len)?;
+    let json = usize::try_from(header_len).ok().and_then(|n| rest.get(..n));
+    let Some(json) = json else {
+        return Err(HeaderError::Incomplete { needed: PREFIX + header_len, given });
+    };
+    parse_json(json, file_len)
+}
+
+/// Reads the header of an open file, touching nothing behind it. The outer
+/// error is the file system's.
+pub(crate) fn read_header(file: &File, file_len: u64) -> io::Result<Result<Header, HeaderError>> {
+    if file_len < PREFIX {
+        return Ok(Err(HeaderError::TooShort { file_len }));
+    }
+    let mut prefix = [0; PREFIX as usize];
+    read_exact_at(file, &mut prefix, 0)?;
+    // The length is checked before anything is allocated for it.
+    let header_len = match header_len(prefix, file_len) {
+        Ok(len) => len,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut json = vec![0; header_len as usize];
+    read_exact_at(file, &mut json, PREFIX)?;
+    Ok(parse_json(&json, file_len))
+}
+
+fn header_len(prefix: [u8; 8], file_len: u64) -> Result<u64, HeaderError> {
+    if file_len < PREFIX {
+        return Err(HeaderError::TooShort { file_len });
+    }
+    if &prefix == b"version " {
+        return Err(HeaderError::LfsPointer);
+    }
+    let header_len = u64::from_le_bytes(prefix);
+    if header_len > MAX_HEADER_BYTES {
+        return Err(HeaderError::TooLong { header_len });
+    }
+    match (PREFIX + header_len).checked_sub(file_len) {
+        Some(missing @ 1..) => Err(HeaderError::HeaderTruncated { header_len, missing }),
+        _ => Ok(header_len),
+    }
+}
+
+fn parse_json(json: &[u8], file_len: u64) -> Result<Header, HeaderError> {
+    let text = std::str::from_utf8(json)
+        .map_err(|error| HeaderError::NotUtf8 { position: error.valid_up_to() })?;
+    let parsed: Metadata = serde_json::from_str(text).map_err(|error| explain(text, error))?;
+
+    let data_start = PREFIX + json.len() as u64;
+    let mut entries = Vec::new();
+    for (name, info) in parsed.tensors() {
+        let dtype = info.dtype.to_string();
+        let Ok(dtype) = dtype.parse::<DType>() else {
+            // Which of several comes first depends on a hash map.
+            return Err(
+                first_unsupported(&parsed).unwrap_or(HeaderError::Dtype { tensor: name, dtype })
+            );
+        };
+        let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
+        let (Some(start), Some(end)) = (data_start.checked_add(start), data_start.checked_add(end))
+        else {
+            return Err(HeaderError::Overflow { tensor: name, shape: info.shape.clone() });
+        };
+        entries.push(HeaderEntry { name, dtype, shape: info.shape.clone(), bytes: start..end });
+    }
+    entries.sort_by(|a, b| {
+        let (p, q) = (&a.bytes, &b.bytes);
+        (p.start, p.end).cmp(&(q.start, q.end)).then_with(|| natural_order(&a.name, &b.name))
+    });
+
+    let expected = entries.last().map_or(data_start, |last| last.bytes.end);
+    if expected > file_len {
+        return Err(HeaderError::Truncated { expected, found: file_len });
+    }
+    if expected < file_len {
+        return Err(HeaderError::TrailingBytes { expected, found: file_len });
+    }
+    let metadata = parsed.metadata().iter().flatten();
+    let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
+    Ok(Header { entries, metadata, data_start })
+}
+
+fn first_unsupported(parsed: &Metadata) -> Option<HeaderError> {
+    let tensors = parsed.tensors();
+    let bad = tensors.iter().filter(|(_, info)| info.dtype.to_string().parse::<DType>().is_err());
+    let (name, info) = bad.min_by(|a, b| natural_order(a.0, b.0))?;
+    Some(HeaderError::Dtype { tensor: name.clone(), dtype: info.dtype.to_string() })
+}
+
+/// Looks through a header that was rejected for the tensor that is to blame,
+/// which the parser's own report often does not name.
+fn explain(text: &str, error: serde_json::Error) -> HeaderError {
+    let Ok(Value::Object(map)) = serde_json::from_str(text) else {
+        return HeaderError::Json { source: error };
+    };
+    let mut infos = Vec::new();
+    for (name, value) in map.into_iter().filter(|(name, _)| name != "__metadata__") {
+        let dtype = value.get("dtype").and_then(Value::as_str).map(str::to_owned);
+        match serde_json::from_value::<TensorInfo>(value) {
+            Ok(info) => infos.push((name, info)),
+            Err(source) => {
+                return match dtype {
+                    Some(dtype) if dtype.parse::<DType>().is_err() => {
+                        HeaderError::Dtype { tensor: name, dtype }
+                    }
+                    _ => HeaderError::Entry { tensor: name, source },
+                };
+            }
+        }
+    }
+    infos.sort_by(|a, b| {
+        a.1.data_offsets.cmp(&b.1.data_offsets).then_with(|| natural_order(&a.0, &b.0))
+    });
+    let mut expected = 0;
+    for (tensor, info) in infos {
+        let found = info.data_offsets.0 as u64..info.data_offsets.1 as u64;
+        if found.start != expected {
+            return HeaderError::Offset { tensor, expected, found: found.start };
+        }
+        let Ok(dtype) = info.dtype.to_string().parse::<DType>() else {
+            return HeaderError::Dtype { tensor, dtype: info.dtype.to_string() };
+        };
+        match byte_len(&info.shape, dtype) {
+            None => return HeaderError::Overflow { tensor, shape: info.shape },
+            Some(bytes) if found.start.checked_add(bytes) != Some(found.end) => {
+                return HeaderError::Size {
+                    tensor,
+                    shape: info.shape,
+                    dtype,
+                    expected: bytes,
+                    found,
+                };
+            }
+            Some(_) => expected = found.end,
+        }
+    }
+    HeaderError::Json { source: error }
+}
+
+/// Elements of a shape; `None` where they cannot be counted.
+pub(crate) fn element_count(shape: &[usize]) -> Option<u64> {
+    shape.iter().try_fold(1u64, |n, dim| n.checked_mul(*dim as u64))
+}
+
+/// Bytes of a tensor; `None` where they cannot be counted. The number of bits
+/// must fit too, because other readers count in bits.
+pub(crate) fn byte_len(shape: &[usize], dtype: DType) -> Option<u64> {
+    let bits = element_count(shape)?.checked_mul(8 * dtype.size() as u64)?;
+    Some(bits / 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(json: &str) -> Vec<u8> {
+        [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
+    }
+
+    fn parse(json: &str, data: u64) -> Result<Header, HeaderError> {
+        let bytes = file(json);
+        parse_header(&bytes, bytes.len() as u64 + data)
+    }
+
+    #[test]
+    fn entries_come_in_file_order_and_any_rank_is_accepted() {
+        let json = r#"{"b":{"dtype":"U8","shape":[2],"data_offsets":[4,6]},
+            "__metadata__":{"format":"pt"},
+            "scalar":{"dtype":"F32","shape":[],"data_offsets":[0,4]},
+            "none":{"dtype":"F64","shape":[3,0],"data_offsets":[4,4]}}"#;
+        let header = parse(json, 6).unwrap();
+        let names: Vec<_> = header.entries.iter().map(|e| e.name.as_str()).collect();
+        assert_eq!(names, ["scalar", "none", "b"]);
+        assert_eq!(header.metadata["format"], "pt");
+        assert_eq!(header.data_start, 8 + json.len() as u64);
+        assert_eq!(header.entries[2].bytes, header.data_start + 4..header.data_start + 6);
+    }
+
+    #[test]
+    fn a_file_of_a_few_bytes_is_too_short() {
+        assert!(matches!(parse_header(b"abc", 3), Err(HeaderError::TooShort { file_len: 3 })));
+        assert!(matches!(
+            parse_header(b"", 100),
+            Err(HeaderError::Incomplete { needed: 8, given: 0 })
+        ));
+    }
+
+    #[test]
+    fn an_lfs_pointer_is_recognised() {
+        let text = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+        let error = parse_header(text, text.len() as u64).unwrap_err();
+        assert!(matches!(error, HeaderError::LfsPointer));
+        assert!(error.to_string().contains("git lfs pull"));
+    }
+
+    #[test]
+    fn a_huge_length_is_refused_before_it_is_believed() {
+        let error = parse_header(&u64::MAX.to_le_bytes(), u64::MAX).unwrap_err();
+        assert!(matches!(error, HeaderError::TooLong { header_len: u64::MAX }));
+    }
+
+    #[test]
+    fn a_header_beyond_the_file_says_how_much_is_missing() {
+        let bytes = 1000u64.to_le_bytes();
+        let error = parse_header(&bytes, 108).unwrap_err();
+        assert!(matches!(error, HeaderError::HeaderTruncated { header_len: 1000, missing: 900 }));
+        assert!(matches!(
+            parse_header(&bytes, 2000),
+            Err(HeaderError::Incomplete { needed: 1008, given: 8 })
+        ));
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_or_json_or_an_object_is_refused() {
+        let mut bytes = file("{\"a\":1}");
+        bytes[10] = 0xff;
+        assert!(matches!(parse_header(&bytes, 15), Err(HeaderError::NotUtf8 { position: 2 })));
+        assert!(matches!(parse("{\"a\":", 0), Err(HeaderError::Json { .. })));
+        assert!(matches!(parse("[1]", 0), Err(HeaderError::Json { .. })));
+        assert!(matches!(parse(&"[".repeat(100_000), 0), Err(HeaderError::Json { .. })));
+    }
+
+    #[test]
+    fn a_malformed_entry_names_its_tensor() {
+        let json = r#"{"ok":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"bad":{"dtype":"U8","shape":[-1]}}"#;
+        let error = parse(json, 1).unwrap_err();
+        assert!(matches!(&error, HeaderError::Entry { tensor, .. } if tensor == "bad"), "{error}");
+    }
+
+    #[test]
+    fn unknown_and_sub_byte_dtypes_are_named() {
+        for dtype in ["F4", "F6_E2M3", "C64", "F8_E4M3FNUZ", "NEW"] {
+            let json = format!(r#"{{"w":{{"dtype":"{dtype}","shape":[0],"data_offsets":[0,0]}}}}"#);
+            let error = parse(&json, 0).unwrap_err();
+            assert!(
+                matches!(&error, HeaderError::Dtype { tensor, dtype: d } if tensor == "w" && d == dtype)
+            );
+            assert!(error.to_string().contains(dtype));
+        }
+    }
+
+    #[test]
+    fn holes_and_overlaps_are_refused() {
+        for start in [3, 5] {
+            let json = format!(
+                r#"{{"a":{{"dtype":"U8","shape":[4],"data_offsets":[0,4]}},
+                    "b":{{"dtype":"U8","shape":[4],"data_offsets":[{start},{}]}}}}"#,
+                start + 4
+            );
+            let error = parse(&json, start + 4).unwrap_err();
+            assert!(
+                matches!(&error, HeaderError::Offset { tensor, expected: 4, found } if tensor == "b" && *found == start)
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_that_do_not_fit_the_shape_are_refused() {
+        let json = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#;
+        let error = parse(json, 4).unwrap_err();
+        assert!(matches!(error, HeaderError::Size { expected: 8, .. }), "{error}");
+        let json = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#;
+        assert!(matches!(parse(json, 4), Err(HeaderError::Offset { .. })));
+    }
+
+    #[test]
+    fn shapes_beyond_counting_are_refused() {
+        for shape in ["18446744073709551615,2", "18446744073709551615,2,0", "4611686018427387904"] {
+            let json =
+                format!(r#"{{"a":{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,0]}}}}"#);
+            assert!(matches!(parse(&json, 0), Err(HeaderError::Overflow { .. })), "{shape}");
+        }
+        let n = u64::MAX / 8;
+        let json = format!(r#"{{"a":{{"dtype":"U8","shape":[{n}],"data_offsets":[0,{n}]}}}}"#);
+        assert!(matches!(parse(&json, 0), Err(HeaderError::Truncated { .. })));
+    }
+
+    #[test]
+    fn files_too_short_or_too_long_say_by_how_much() {
+        let json = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let error = parse(json, 5).unwrap_err();
+        assert!(matches!(error, HeaderError::Truncated { .. }));
+        assert!(
+            error.to_string().contains("3 too few") && error.to_string().contains("fetch it again")
+        );
+        let error = parse(json, 10).unwrap_err();
+        assert!(matches!(error, HeaderError::TrailingBytes { .. }));
+        assert!(error.to_string().contains("2 bytes after"));
+    }
+}

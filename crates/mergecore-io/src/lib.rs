@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+mod checkpoint;
+mod companions;
+mod discover;
+mod error;
+mod header;
+mod index;
+mod layout;
+mod mapped;
+mod natural;
+mod positioned;
+mod quantisation;
+mod source;
+mod staging;
+mod writer;
+
+pub use checkpoint::{Checkpoint, SourceFile};
+pub use companions::{Companion, CompanionKind};
+pub use error::IoError;
+pub use header::{Header, HeaderEntry, HeaderError, MAX_HEADER_BYTES, parse_header};
+pub use index::{INDEX_FILE, Index, IndexError, parse_index};
+pub use layout::{Layout, Placement, Shard, TensorSpec};
+pub use mapped::MappedCheckpoint;
+pub use natural::natural_order;
+pub use quantisation::{Quantisation, detect_quantisation};
+pub use source::{StoredTensor, TensorSource};
+pub use staging::StagedDir;
+pub use writer::{CheckpointWriter, sync_dir};

@@ -1,0 +1,167 @@
+//! Where tensors' elements come from.
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use mergecore_tensor::DType;
+
+use crate::checkpoint::SourceFile;
+use crate::error::IoError;
+use crate::header::element_count;
+use crate::positioned::read_exact_at;
+
+/// Something with a shape and a dtype that can fill a buffer with any run of its
+/// elements: a tensor in a file, or one that is computed from others.
+///
+/// The contract of [`read`](TensorSource::read): elements are in row-major order
+/// and little-endian, `out` is exactly as long as the elements asked for, every
+/// call gives the same bytes, and many threads may call at once.
+///
+/// ```
+/// use mergecore_io::{IoError, TensorSource};
+/// use mergecore_tensor::DType;
+///
+/// #[derive(Debug)]
+/// struct Zeros(Vec<usize>);
+///
+/// impl TensorSource for Zeros {
+///     fn dtype(&self) -> DType {
+///         DType::F32
+///     }
+///     fn shape(&self) -> &[usize] {
+///         &self.0
+///     }
+///     fn read(&self, _: std::ops::Range<u64>, out: &mut [u8]) -> Result<(), IoError> {
+///         out.fill(0);
+///         Ok(())
+///     }
+/// }
+///
+/// assert_eq!(Zeros(vec![2, 3]).len(), 6);
+/// ```
+pub trait TensorSource: Send + Sync + Debug {
+    /// The type of the elements.
+    fn dtype(&self) -> DType;
+
+    /// The dimensions, outermost first; empty for a single number.
+    fn shape(&self) -> &[usize];
+
+    /// Fills `out` with the elements of a range, counted from 0 in row-major
+    /// order, as little-endian bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the range leaves the tensor, `out` has not the range's length in
+    /// bytes, or the elements cannot be read.
+    fn read(&self, elements: Range<u64>, out: &mut [u8]) -> Result<(), IoError>;
+
+    /// The number of elements. Shapes whose product exceeds 64 bits give the
+    /// largest number; no stored tensor has one.
+    fn len(&self) -> u64 {
+        element_count(self.shape()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether there are no elements, some dimension being 0.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A tensor of a [`Checkpoint`](crate::Checkpoint), read by position when asked.
+///
+/// A clone is a second handle to the same open file. A tensor may outlive the
+/// checkpoint that it came from.
+#[derive(Debug, Clone)]
+pub struct StoredTensor(Arc<Stored>);
+
+#[derive(Debug)]
+struct Stored {
+    name: String,
+    dtype: DType,
+    shape: Vec<usize>,
+    file: Arc<OpenFile>,
+    bytes: Range<u64>,
+}
+
+/// A weights file, held open for as long as one of its tensors is.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) about: SourceFile,
+    pub(crate) file: File,
+}
+
+impl StoredTensor {
+    /// `bytes` lie in the file and fit shape and dtype: the header was checked.
+    pub(crate) fn new(
+        name: String,
+        dtype: DType,
+        shape: Vec<usize>,
+        file: Arc<OpenFile>,
+        bytes: Range<u64>,
+    ) -> Self {
+        StoredTensor(Arc::new(Stored { name, dtype, shape, file, bytes }))
+    }
+
+    /// The tensor's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The name of the file that holds it.
+    pub fn file_name(&self) -> &str {
+        &self.0.file.about.name
+    }
+
+    /// Its size in bytes.
+    pub fn byte_len(&self) -> u64 {
+        self.0.bytes.end - self.0.bytes.start
+    }
+
+    /// Its bytes in the file, counted from the file's beginning.
+    pub fn byte_range(&self) -> Range<u64> {
+        self.0.bytes.clone()
+    }
+}
+
+impl TensorSource for StoredTensor {
+    fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn read(&self, elements: Range<u64>, out: &mut [u8]) -> Result<(), IoError> {
+        let stored = &*self.0;
+        let size = stored.dtype.size() as u64;
+        if elements.start > elements.end || elements.end > self.len() {
+            return Err(IoError::ElementRange {
+                tensor: stored.name.clone(),
+                range: elements,
+                len: self.len(),
+            });
+        }
+        let expected = (elements.end - elements.start) * size;
+        if out.len() as u64 != expected {
+            return Err(IoError::BufferSize {
+                tensor: stored.name.clone(),
+                expected,
+                found: out.len() as u64,
+            });
+        }
+        let path = &stored.file.about.path;
+        read_exact_at(&stored.file.file, out, stored.bytes.start + elements.start * size).map_err(
+            |error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => IoError::Shrunk {
+                    path: path.clone(),
+                    reading: format!("tensor `{}`", stored.name),
+                },
+                _ => IoError::system("read", path)(error),
+            },
+        )
+    }
+}

@@ -1,0 +1,144 @@
+//! Writing a checkpoint's tensors to the places that a layout gave them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::IoError;
+use crate::index::INDEX_FILE;
+use crate::layout::Layout;
+use crate::positioned::write_all_at;
+
+/// Writes the weights files (and index) of a [`Layout`], in any order of tensors
+/// and parts of tensors, from any number of threads.
+///
+/// Each byte of each tensor is to be written exactly once;
+/// [`finish`](CheckpointWriter::finish) refuses an output that lacks some.
+///
+/// ```
+/// use mergecore_io::{CheckpointWriter, Layout, TensorSpec};
+/// use mergecore_tensor::DType;
+///
+/// let dir = tempfile::tempdir().unwrap();
+/// let tensor = TensorSpec { name: "w".into(), dtype: DType::U8, shape: vec![4] };
+/// let layout = Layout::new(vec![tensor], u64::MAX, Default::default())?;
+/// let writer = CheckpointWriter::create(dir.path(), layout.into())?;
+/// writer.write(0, 2, &[3, 4])?;
+/// writer.write(0, 0, &[1, 2])?;
+/// writer.finish()?;
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
+#[derive(Debug)]
+pub struct CheckpointWriter {
+    layout: Arc<Layout>,
+    dir: PathBuf,
+    files: Vec<(PathBuf, File)>,
+    /// Bytes written so far, by tensor.
+    written: Vec<AtomicU64>,
+}
+
+impl CheckpointWriter {
+    /// Creates the files in `dir`, which exists, at their full length and with
+    /// their headers, and the index where there are several.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::System`], also if a file of that name is there already.
+    pub fn create(dir: &Path, layout: Arc<Layout>) -> Result<CheckpointWriter, IoError> {
+        let mut files = Vec::with_capacity(layout.shards().len());
+        for shard in layout.shards() {
+            let path = dir.join(shard.file_name());
+            let file = create_new(&path)?;
+            file.set_len(shard.file_len()).map_err(IoError::system("set the length of", &path))?;
+            write_all_at(&file, shard.header(), 0).map_err(IoError::system("write", &path))?;
+            files.push((path, file));
+        }
+        if let Some(index) = layout.index_json() {
+            let path = dir.join(INDEX_FILE);
+            let mut file = create_new(&path)?;
+            file.write_all(format!("{index:#}\n").as_bytes())
+                .map_err(IoError::system("write", &path))?;
+            files.push((path, file));
+        }
+        let written = layout.tensors().iter().map(|_| AtomicU64::new(0)).collect();
+        Ok(CheckpointWriter { layout, dir: dir.to_owned(), files, written })
+    }
+
+    /// The layout that is being filled.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Writes `bytes` (little-endian elements) at `byte_offset` of the tensor
+    /// with index `tensor` in the order given to [`Layout::new`].
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::TensorIndex`], [`IoError::WriteRange`] and [`IoError::System`].
+    pub fn write(&self, tensor: usize, byte_offset: u64, bytes: &[u8]) -> Result<(), IoError> {
+        let Some(place) = self.layout.placement(tensor) else {
+            return Err(IoError::TensorIndex { index: tensor, count: self.layout.tensors().len() });
+        };
+        let (len, size) = (bytes.len() as u64, place.bytes.end - place.bytes.start);
+        if byte_offset.checked_add(len).is_none_or(|end| end > size) {
+            let name = self.layout.tensors()[tensor].name.clone();
+            return Err(IoError::WriteRange { tensor: name, offset: byte_offset, len, size });
+        }
+        let (path, file) = &self.files[place.shard];
+        write_all_at(file, bytes, place.bytes.start + byte_offset)
+            .map_err(IoError::system("write", path))?;
+        self.written[tensor].fetch_add(len, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits until everything is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::Unwritten`] if fewer bytes were written of a tensor than it
+    /// has; [`IoError::System`].
+    pub fn finish(self) -> Result<(), IoError> {
+        for (index, written) in self.written.into_iter().enumerate() {
+            let written = written.into_inner();
+            let expected =
+                self.layout.placement(index).map_or(0, |place| place.bytes.end - place.bytes.start);
+            if written < expected {
+                let tensor = self.layout.tensors()[index].name.clone();
+                return Err(IoError::Unwritten { tensor, written, expected });
+            }
+        }
+        for (path, file) in &self.files {
+            file.sync_all().map_err(IoError::system("sync", path))?;
+        }
+        sync_dir(&self.dir)
+    }
+}
+
+fn create_new(path: &Path) -> Result<File, IoError> {
+    let open = OpenOptions::new().write(true).create_new(true).open(path);
+    open.map_err(IoError::system("create", path))
+}
+
+/// Waits until a directory's entries (names made, renamed or removed in it) are
+/// on the disk. Does nothing where systems have no such notion.
+///
+/// # Errors
+///
+/// [`IoError::System`].
+pub fn sync_dir(path: &Path) -> Result<(), IoError> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    let synced = File::open(path).and_then(|dir| dir.sync_all());
+    match synced {
+        // Some network file systems cannot sync a directory.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+        {
+            Ok(())
+        }
+        other => other.map_err(IoError::system("sync", path)),
+    }
+}

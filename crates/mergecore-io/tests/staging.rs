@@ -1,0 +1,182 @@
+//! The output's working directory, and every way in which it refuses.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use mergecore_io::{IoError, StagedDir};
+use support::{dir, names, put};
+
+fn stage(output: &Path, overwrite: bool, content: &str) -> StagedDir {
+    let staged = StagedDir::create(output, overwrite).unwrap();
+    fs::write(staged.path().join("config.json"), content).unwrap();
+    staged
+}
+
+#[test]
+fn the_output_appears_when_committed_and_nothing_else_stays() {
+    let dir = dir();
+    let output = dir.path().join("a/b/out");
+    let staged = stage(&output, false, "new");
+    assert!(!output.exists());
+    assert_eq!(staged.path(), dir.path().join("a/b/.out.mergecore-partial"));
+    staged.commit().unwrap();
+    assert_eq!(names(&output), ["config.json"]);
+    assert_eq!(names(&dir.path().join("a/b")), ["out"]);
+}
+
+#[test]
+fn dropping_removes_the_working_directory() {
+    let dir = dir();
+    drop(stage(&dir.path().join("out"), false, "new"));
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
+fn trailing_slashes_and_dots_mean_the_same_output() {
+    for name in ["out/", "./out", "out/.", "sub/../out"] {
+        let dir = dir();
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        stage(&dir.path().join(name), false, "new").commit().unwrap();
+        assert_eq!(names(dir.path()), ["out", "sub"], "{name}");
+    }
+}
+
+#[test]
+fn a_path_without_a_name() {
+    for path in ["/", "..", ".", "", "a/.."] {
+        let error = StagedDir::create(Path::new(path), true).unwrap_err();
+        assert!(
+            matches!(&error, IoError::OutputName { path: p } if p == Path::new(path)),
+            "{path:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_output_is_replaced() {
+    let dir = dir();
+    let output = dir.path().join("out");
+    fs::create_dir(&output).unwrap();
+    stage(&output, false, "new").commit().unwrap();
+    assert_eq!(names(&output), ["config.json"]);
+}
+
+#[test]
+fn an_output_with_content() {
+    let dir = dir();
+    let output = dir.path().join("out");
+    stage(&output, false, "old").commit().unwrap();
+    let error = StagedDir::create(&output, false).unwrap_err();
+    assert!(matches!(&error, IoError::OutputExists { path } if *path == output));
+    assert!(error.to_string().contains("--overwrite"));
+
+    let staged = stage(&output, true, "new");
+    assert_eq!(fs::read_to_string(output.join("config.json")).unwrap(), "old");
+    staged.commit().unwrap();
+    assert_eq!(fs::read_to_string(output.join("config.json")).unwrap(), "new");
+    assert_eq!(names(dir.path()), ["out"]);
+}
+
+#[test]
+fn what_is_no_checkpoint_is_not_overwritten() {
+    let dir = dir();
+    put(&dir, "thesis.tex", "years of work");
+    let error = StagedDir::create(dir.path(), true).unwrap_err();
+    assert!(
+        matches!(&error, IoError::OutputNotACheckpoint { found, .. } if found == &["thesis.tex"])
+    );
+}
+
+#[test]
+fn a_file_is_never_overwritten() {
+    let dir = dir();
+    put(&dir, "out", "x");
+    for overwrite in [false, true] {
+        let error = StagedDir::create(&dir.path().join("out"), overwrite).unwrap_err();
+        assert!(matches!(error, IoError::OutputNotADirectory { found: "a file", .. }));
+    }
+}
+
+#[test]
+fn a_parent_that_is_a_file() {
+    let dir = dir();
+    put(&dir, "file", "x");
+    let error = StagedDir::create(&dir.path().join("file/out"), false).unwrap_err();
+    assert!(matches!(error, IoError::System { .. }), "{error}");
+}
+
+#[test]
+fn two_at_once() {
+    let dir = dir();
+    let output = dir.path().join("out");
+    let first = stage(&output, false, "first");
+    let error = StagedDir::create(&output, true).unwrap_err();
+    assert!(matches!(&error, IoError::OutputLocked { path, .. } if *path == output));
+    assert!(error.to_string().contains("another merge"));
+    assert!(first.path().join("config.json").exists());
+    first.commit().unwrap();
+    stage(&output, true, "second").commit().unwrap();
+}
+
+#[test]
+fn what_a_crash_left_is_wiped() {
+    let dir = dir();
+    let left = dir.path().join(".out.mergecore-partial");
+    fs::create_dir_all(left.join("sub")).unwrap();
+    fs::write(left.join("lock"), "").unwrap();
+    fs::write(left.join("model.safetensors"), "half").unwrap();
+    let output = dir.path().join("out");
+    stage(&output, false, "new").commit().unwrap();
+    assert_eq!(names(&output), ["config.json"]);
+}
+
+#[test]
+fn an_output_that_filled_up_meanwhile_is_kept_and_so_is_the_work() {
+    let dir = dir();
+    let output = dir.path().join("out");
+    let staged = stage(&output, false, "new");
+    let path = staged.path().to_owned();
+    fs::create_dir(&output).unwrap();
+    fs::write(output.join("other"), "x").unwrap();
+    let error = staged.commit().unwrap_err();
+    assert!(matches!(&error, IoError::Commit { staging, .. } if *staging == path), "{error}");
+    assert_eq!(names(&output), ["other"]);
+    assert_eq!(fs::read_to_string(path.join("config.json")).unwrap(), "new");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_old_output_that_cannot_be_deleted() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = dir();
+    let output = dir.path().join("out");
+    stage(&output, false, "old").commit().unwrap();
+    let shut = output.join("shut");
+    fs::create_dir(&shut).unwrap();
+    fs::write(shut.join("file"), "x").unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o500)).unwrap();
+    if fs::write(shut.join("probe"), "x").is_ok() {
+        return; // root may delete everything
+    }
+    let error = stage(&output, true, "new").commit().unwrap_err();
+    let IoError::OldOutputLeft { old, .. } = &error else { panic!("{error}") };
+    assert_eq!(names(&output), ["config.json"]);
+    fs::set_permissions(old.join("shut"), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn links_stand_for_what_they_lead_to() {
+    let dir = dir();
+    fs::create_dir(dir.path().join("real")).unwrap();
+    std::os::unix::fs::symlink("real", dir.path().join("out")).unwrap();
+    std::os::unix::fs::symlink("gone", dir.path().join("broken")).unwrap();
+    stage(&dir.path().join("out"), false, "new").commit().unwrap();
+    assert!(fs::symlink_metadata(dir.path().join("out")).unwrap().is_symlink());
+    assert_eq!(names(&dir.path().join("real")), ["config.json"]);
+    let error = StagedDir::create(&dir.path().join("broken"), true).unwrap_err();
+    assert!(matches!(error, IoError::BrokenLink { .. }));
+}

@@ -1,0 +1,151 @@
+"""Writes the golden files of the method crates, from the reference definition.
+
+    python3 crates/mergecore-kernel/tests/golden/make_golden.py PATH/TO/merge_reference.py
+
+run at the workspace's root (needs numpy) writes crates/*/tests/golden/*.json. A
+file is a list of cases: `inputs` (base first, each exact in a dtype of its own),
+`shape`, `parameters`, the reference's float64 `output`, and for each output dtype
+`[lo, hi]`, the bounds within which an element is correctly rounded (`hi` is null
+where both are the same). Every number that matters is a C99 hex float string, so
+that nothing is lost.
+"""
+
+import importlib.util
+import json
+import math
+import sys
+
+import numpy as np
+
+spec = importlib.util.spec_from_file_location("merge_reference", sys.argv[1])
+ref = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(ref)
+
+DTYPES = ["bf16", "f16", "f32"]
+SHAPES = [(37,), (5, 7), (2, 3, 5), (2, 2, 3, 3), (1,), (8, 1)]
+rng = np.random.default_rng(20240607)
+
+
+def stored(values, k):
+    """Values as input k's dtype holds them."""
+    return ref.round_to(DTYPES[k % 3], values).astype(np.float64)
+
+
+def values(k, shape, scale=1.0):
+    return stored(rng.normal(size=shape) * scale, k)
+
+
+def models(count, shape):
+    """Independent values of several binades, with a few special ones."""
+    out = [values(k, shape) * 1.0 for k in range(count)]
+    special = [-0.0, 0.0, 6e-8, -3e-5, 5e4, -1e-39]
+    for k, m in enumerate(out):
+        flat = m.reshape(-1)
+        for j, s in enumerate(special[: flat.size // 4]):
+            flat[(5 * j + k) % flat.size] = s
+        out[k] = stored(m, k)
+    return out
+
+
+def near(count, shape):
+    """A base and models near it; on a coarse grid, so that many changes have
+    the same magnitude."""
+    base = rng.integers(-100, 101, shape) / 128
+    return [base] + [base + rng.integers(-6, 7, shape) / 128 for _ in range(count)]
+
+
+def spread(count, shape):
+    """A base and models near it, no two changes alike, dtypes mixed."""
+    base = values(0, shape)
+    return [base] + [stored(base + rng.normal(size=shape) * 0.05, k + 1) for k in range(count)]
+
+
+def hexes(a):
+    return [float(x).hex() for x in np.asarray(a, dtype=np.float64).reshape(-1)]
+
+
+def case(name, inputs, output, **parameters):
+    d = 1e-12 * sum(np.abs(v) for v in inputs)
+    bounds = {}
+    with np.errstate(over="ignore"):
+        for dtype in DTYPES:
+            lo, hi = (hexes(ref.round_to(dtype, output + s * d)) for s in (-1, 1))
+            bounds[dtype] = [lo, None if lo == hi else hi]
+    assert np.isfinite(output).all(), name
+    parameters = {
+        k: [float(x).hex() for x in v] if isinstance(v, list) else v.hex() if isinstance(v, float) else v
+        for k, v in parameters.items()
+    }
+    return dict(method=name, shape=list(inputs[0].shape), inputs=[hexes(v) for v in inputs],
+                parameters=parameters, output=hexes(output), **bounds)
+
+
+def linear_cases():
+    for shape, weights in zip(SHAPES, ([1.0], [0.3, 0.7], [2.0, -0.5, 0.25], [0.1, 0.2, 0.3, 0.4, 0.5],
+                                       [1.0, 3.0], [1.0, 0.0, -0.75])):
+        ms = models(len(weights), shape)
+        for normalize in (True, False):
+            yield case("linear", ms, ref.linear(ms, weights, normalize), weights=weights, normalize=normalize)
+    for scale in (None, 0.5, -1.3, 1 / 3):
+        [m] = models(1, (3, 9))
+        yield case("passthrough", [m], ref.passthrough(m, scale), scale=scale)
+
+
+def slerp_cases():
+    for shape in SHAPES[:4]:
+        a, b = models(2, shape)
+        a, b = (np.where(np.abs(v) > 100, 1.5, v) for v in (a, b))
+        for t in (0.0, 0.3, 0.5, 1.0, 1.7, -0.25):
+            yield case("slerp", [a, b], ref.slerp(a, b, t), t=t)
+    a, b = values(0, (24,)), values(1, (24,))
+    for name, v0, v1 in (
+        ("nearly parallel, spherical", a, stored(a + 0.06 * b, 1)),
+        ("nearly parallel, linear", a, stored(a + 0.01 * b, 1)),
+        ("antiparallel", a, -a),
+        ("opposite half", a, stored(-a + 0.5 * b, 2)),
+        ("first zero", 0 * a, b),
+        ("second zero", a, 0 * b),
+        ("no direction", stored(1e-11 * a, 2), stored(1e-11 * b, 2)),
+        ("lengths differ", a, stored(100 * b, 1)),
+    ):
+        for t in (0.25, 0.8):
+            yield case("slerp", [v0, v1], ref.slerp(v0, v1, t), note=name, t=t)
+
+
+def ties_with(base, ms, weights, densities, normalize, lam, how):
+    """ref.ties, with the rescaling that the recipe's `rescale` asks for."""
+    deltas = [ref.rescale(m - base, ref.trim_mask(m - base, d), how, d) for m, d in zip(ms, densities)]
+    return ref.combine_deltas(base, deltas, weights, "sum", normalize, lam)
+
+
+def ties_cases():
+    sets = [
+        ([1.0], [0.5]),
+        ([0.5, 0.5], [0.3, 0.7]),
+        ([1.0, 0.4, -0.6], [0.5, 1.0, 0.2]),
+        ([0.3, 0.3, 0.3, 0.3, 0.3], [0.01, 0.25, 0.5, 0.75, 1.0]),
+        ([1.0, 0.0], [0.0, 0.9]),
+        ([1.0, -1.0], [1.0, 1.0]),
+    ]
+    for i, (weights, densities) in enumerate(sets):
+        for make in (near, spread):
+            shape = SHAPES[i % 4]
+            base, *ms = inputs = make(len(weights), shape)
+            for normalize, lam in ((True, 1.0), (False, 0.7)):
+                p = dict(weights=weights, normalize=normalize, lam=lam)
+                yield case("task_arithmetic", inputs,
+                           ref.task_arithmetic(base, ms, weights, normalize, lam), **p)
+                out = ref.ties(base, ms, weights, densities, normalize, lam)
+                yield case("ties", inputs, out, densities=densities, rescale=None, **p)
+    for how in ("l1", "l2", "linf", "density"):
+        weights, densities = [0.6, 0.5, 0.3], [0.3, 0.5, 0.8]
+        base, *ms = inputs = spread(3, (5, 7))
+        out = ties_with(base, ms, weights, densities, True, 1.0, how)
+        yield case("ties", inputs, out, weights=weights, densities=densities, normalize=True, lam=1.0, rescale=how)
+
+
+for crate, cases in (("linear", linear_cases), ("slerp", slerp_cases), ("ties", ties_cases)):
+    path = f"crates/mergecore-{crate}/tests/golden/{crate}.json"
+    with open(path, "w") as f:
+        f.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases()) + "\n]\n")
+    print(path)

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod merge;
+
+pub use error::{Error, Result};
+pub use merge::{builtin_methods, merge, merge_with, plan, plan_with};
+
+pub use mergecore_config::{
+    Conditional, ConfigError, FloatType, InputModel, MergeConfig, MergeInput, ModelRef, Module,
+    ModuleInput, OutputSlice, Parameters, Place, RecipePath, Scalar, Setting, SliceSource, Value,
+};
+pub use mergecore_engine::{
+    CancelFlag, EngineError, MergeOptions, MergePlan, MergeReport, Progress, ProgressCallback,
+    Registry, Tally, stream_key,
+};
+pub use mergecore_io::{Checkpoint, IoError, StoredTensor, TensorSource};
+pub use mergecore_kernel::{KernelError, Method, Rescale, StreamKey, ndarray};
+pub use mergecore_tensor::{DType, Element, bf16, f16};
+
+pub use mergecore_dare::{Dare, dare_linear, dare_linear_slices, dare_ties, dare_ties_slices};
+pub use mergecore_linear::{Linear, linear, linear_slices};
+pub use mergecore_slerp::{Slerp, slerp, slerp_slices};
+pub use mergecore_ties::{
+    TaskArithmetic, Ties, task_arithmetic, task_arithmetic_slices, ties, ties_slices,
+};

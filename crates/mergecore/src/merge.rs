@@ -1,0 +1,98 @@
+//! The way from recipe to checkpoint, with the built-in methods.
+
+use std::path::Path;
+
+use mergecore_config::MergeConfig;
+use mergecore_engine::{MergeOptions, MergePlan, MergeReport, Registry};
+
+use crate::Result;
+
+/// A registry of all methods of this crate, to which a program may add its own.
+///
+/// ```
+/// let names: Vec<String> = mergecore::builtin_methods().names().map(str::to_owned).collect();
+/// assert!(names.contains(&"dare_ties".to_owned()));
+/// ```
+pub fn builtin_methods() -> Registry {
+    let mut registry = Registry::new();
+    registry
+        .register(mergecore_linear::LinearMethod)
+        .register(mergecore_linear::PassthroughMethod)
+        .register(mergecore_slerp::SlerpMethod)
+        .register(mergecore_ties::TaskArithmeticMethod)
+        .register(mergecore_ties::TiesMethod)
+        .register(mergecore_dare::DareLinearMethod)
+        .register(mergecore_dare::DareTiesMethod);
+    registry
+}
+
+/// Merges models by a recipe into the new checkpoint directory `output`.
+///
+/// Model paths in the recipe are relative to the current directory. The output
+/// appears only when it is complete; until then the work is in a directory beside
+/// it, which is removed if the merge fails.
+///
+/// # Errors
+/// What is wrong with recipe, models or output; see [`Error`](crate::Error).
+///
+/// ```
+/// use mergecore::{MergeConfig, MergeOptions, merge};
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let out = dir.path().join("merged");
+///
+/// let config = MergeConfig::from_yaml_str(
+///     "merge_method: slerp
+/// base_model: models/tiny-llama-code
+/// models:
+///   - model: models/tiny-llama-code
+///   - model: models/tiny-llama-kjv
+/// parameters: {t: 0.5}
+/// dtype: bfloat16",
+/// )?;
+/// let report = merge(&config, &out, &MergeOptions::default())?;
+/// assert_eq!(report.tally.merged, report.tensors);
+/// assert!(out.join("model.safetensors").exists());
+/// # Ok::<(), mergecore::Error>(())
+/// ```
+pub fn merge(
+    config: &MergeConfig,
+    output: impl AsRef<Path>,
+    options: &MergeOptions,
+) -> Result<MergeReport> {
+    merge_with(config, &builtin_methods(), output, options)
+}
+
+/// Like [`merge`], with the methods of a registry of one's own.
+///
+/// # Errors
+/// As [`merge`].
+pub fn merge_with(
+    config: &MergeConfig,
+    registry: &Registry,
+    output: impl AsRef<Path>,
+    options: &MergeOptions,
+) -> Result<MergeReport> {
+    Ok(plan_with(config, registry, options)?.execute(output, options)?)
+}
+
+/// What [`merge`] would do: every output tensor, known from headers alone. No
+/// tensor byte is read and nothing is written.
+///
+/// # Errors
+/// What is wrong with recipe or models, as far as headers show it.
+pub fn plan(config: &MergeConfig, options: &MergeOptions) -> Result<MergePlan> {
+    plan_with(config, &builtin_methods(), options)
+}
+
+/// Like [`plan`], with the methods of a registry of one's own.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_with(
+    config: &MergeConfig,
+    registry: &Registry,
+    options: &MergeOptions,
+) -> Result<MergePlan> {
+    Ok(MergePlan::new(config, registry, options)?)
+}
