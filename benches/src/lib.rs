@@ -1,25 +1,37 @@
-//! Inputs for the benchmarks in `benches/benches`.
+//! Inputs for the benchmarks in `benches/benches` and for `make-checkpoint`.
 
 use mergecore::{Element, bf16};
 
-/// A reproducible bf16 tensor like a model's weights: normally distributed (a sum
-/// of uniform numbers), standard deviation 0.02.
+/// A reproducible source of numbers like a model's weights: nearly normal (a sum
+/// of uniform numbers), mean 0.
+#[derive(Debug, Clone)]
+pub struct Normal(u64);
+
+impl Normal {
+    /// A source with its own seed.
+    pub fn new(seed: u64) -> Self {
+        Normal(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// The next number, with this standard deviation.
+    pub fn next(&mut self, deviation: f64) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        // Four uniform 16-bit numbers have a variance of 4 / 12.
+        let sum: f64 = (0..4).map(|i| (self.0 >> (16 * i) & 0xffff) as f64 / 65536.0 - 0.5).sum();
+        sum * deviation * 3f64.sqrt()
+    }
+}
+
+/// A reproducible bf16 tensor, standard deviation 0.02.
 pub fn weights(len: usize, seed: u64) -> Vec<bf16> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut uniform = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 53) as f64 - 0.5
-    };
-    (0..len).map(|_| bf16::narrow(0.02 * (0..12).map(|_| uniform()).sum::<f64>())).collect()
+    let mut normal = Normal::new(seed);
+    (0..len).map(|_| bf16::narrow(normal.next(0.02))).collect()
 }
 
 /// A model trained on from `base`: each weight moved a little.
 pub fn finetuned(base: &[bf16], seed: u64) -> Vec<bf16> {
-    let change = weights(base.len(), seed);
-    base.iter()
-        .zip(change)
-        .map(|(base, change)| bf16::narrow(base.widen() + change.widen() / 16.0))
-        .collect()
+    let mut normal = Normal::new(seed);
+    base.iter().map(|base| bf16::narrow(base.widen() + normal.next(0.001))).collect()
 }

@@ -124,6 +124,17 @@ fn the_mask_of_a_seed_does_not_change() {
     assert_eq!(word, 0xec49_5dcd_50ba_0cab);
 }
 
+/// A word is kept where it lies below `density * 2^32`, and not where it equals that.
+#[test]
+fn words_are_compared_exactly() {
+    let word = 0x5374_6438u32; // of element 1,000 of model 1 under seed 42, as above
+    for (threshold, kept) in [(word, false), (word + 1, true)] {
+        let density = f64::from(threshold) / 2f64.powi(32);
+        let mask = Dare::new([1.0; 2], [0.5, density], 42).mask(1, 1_000, 1);
+        assert_eq!(mask, Ok(vec![kept]));
+    }
+}
+
 fn lone_model<T: Element>() {
     let inputs = inputs::<T>(1);
     for merge in both() {

@@ -150,8 +150,18 @@ fn bins_just_small_enough_to_collect_and_just_too_large() {
         values.extend(fill(in_bin, || f64::from_bits(0x3f00_0000_0000_0000 | random.bits() >> 20)));
         let larger = (LEN - in_bin) as u64;
         for count in [larger - 1, larger, larger + 1, larger + in_bin as u64 / 2] {
-            check(&[values.clone()], &[count]);
+            check(std::slice::from_ref(&values), &[count]);
         }
+    }
+}
+
+/// A bin of one leading digit whose keys differ only further down, in one bit.
+#[test]
+fn a_bin_is_no_single_key_as_long_as_any_lower_bit_is_set() {
+    let mut random = Random(8);
+    for bit in 0..62 {
+        let low = 0x2000_0000_0000_0000;
+        check_all(&fill(100, || f64::from_bits(low + ((random.bits() & 1) << bit))));
     }
 }
 
@@ -175,7 +185,7 @@ fn small_tensors() {
     for len in 0..8 {
         let mut random = Random(len as u64);
         let values = fill(len, || random.below(3) as f64);
-        (0..=len as u64 + 1).for_each(|count| check(&[values.clone()], &[count]));
+        (0..=len as u64 + 1).for_each(|count| check(std::slice::from_ref(&values), &[count]));
     }
 }
 

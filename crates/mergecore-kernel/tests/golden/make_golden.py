@@ -12,7 +12,6 @@ that nothing is lost.
 
 import importlib.util
 import json
-import math
 import sys
 
 import numpy as np
@@ -110,6 +109,11 @@ def slerp_cases():
     ):
         for t in (0.25, 0.8):
             yield case("slerp", [v0, v1], ref.slerp(v0, v1, t), note=name, t=t)
+    # Just below the cosine of 0.9995, beyond which interpolation is linear.
+    v1 = stored(a + 0.04 * b, 2)
+    assert 0.999 < a @ v1 / np.sqrt((a @ a) * (v1 @ v1)) < 0.9995
+    for t in (0.25, 0.8):
+        yield case("slerp", [a, v1], ref.slerp(a, v1, t), note="just spherical", t=t)
 
 
 def ties_with(base, ms, weights, densities, normalize, lam, how):
