@@ -1,0 +1,106 @@
+//! A folder with tiny checkpoints, and the command run in it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use safetensors::Dtype;
+use safetensors::tensor::{TensorView, serialize_to_file};
+use serde_json::{Value, json};
+
+pub(crate) const LAYERS: usize = 3;
+
+/// A tensor to store: dtype, shape, little-endian bytes.
+pub(crate) type Stored = (Dtype, Vec<usize>, Vec<u8>);
+
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    /// A folder with the models `base`, `a` and `b`.
+    pub(crate) fn new() -> Self {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        for (index, name) in ["base", "a", "b"].into_iter().enumerate() {
+            folder.write_model(name, &config(), &tensors(index as f32));
+        }
+        folder
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn write_model(
+        &self,
+        name: &str,
+        config: &Value,
+        tensors: &BTreeMap<String, Stored>,
+    ) {
+        let dir = self.path(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+        std::fs::write(dir.join("generation_config.json"), "{}").unwrap();
+        std::fs::write(dir.join("tokenizer.json"), "{\"model\": {}}").unwrap();
+        write_weights(&dir.join("model.safetensors"), tensors);
+    }
+
+    /// Merges by a recipe into `out`; yields exit status, stdout and stderr.
+    pub(crate) fn merge(&self, recipe: &str, args: &[&str]) -> (i32, String, String) {
+        std::fs::write(self.path("recipe.yml"), recipe).unwrap();
+        let mut command = Command::cargo_bin("mergecore").unwrap();
+        command.current_dir(self.0.path()).args(["merge", "recipe.yml", "out"]).args(args);
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// The merge must fail with this status and one paragraph that contains all
+    /// of `parts`, and leave nothing behind.
+    #[track_caller]
+    pub(crate) fn refuses(&self, status: i32, recipe: &str, parts: &[&str]) {
+        let existed = self.path("out").exists();
+        let (code, stdout, stderr) = self.merge(recipe, &[]);
+        assert_eq!((code, stdout.as_str()), (status, ""), "{stderr}");
+        assert!(stderr.starts_with("error: ") && !stderr.trim_end().contains("\n\n"), "{stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        for part in parts {
+            assert!(stderr.contains(part), "no {part:?} in: {stderr}");
+        }
+        assert_eq!(self.path("out").exists(), existed);
+        assert!(!self.path(".out.mergecore-partial").exists());
+    }
+}
+
+pub(crate) fn write_weights(path: &Path, tensors: &BTreeMap<String, Stored>) {
+    let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
+        (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    serialize_to_file(views, None, path).unwrap();
+}
+
+pub(crate) fn config() -> Value {
+    json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4,
+        "num_hidden_layers": LAYERS, "vocab_size": 8, "tie_word_embeddings": false,
+        "torch_dtype": "float32"
+    })
+}
+
+pub(crate) fn floats(shape: &[usize], offset: f32) -> Stored {
+    let len: usize = shape.iter().product();
+    let value =
+        |i: usize| ((i * 37 % 101) as f32 / 50.0 - 1.0) + offset * ((i * 13 % 7) as f32 / 10.0);
+    (Dtype::F32, shape.to_vec(), (0..len).flat_map(|i| value(i).to_le_bytes()).collect())
+}
+
+pub(crate) fn tensors(offset: f32) -> BTreeMap<String, Stored> {
+    let mut shapes = vec![
+        ("model.embed_tokens.weight".to_owned(), vec![8, 4]),
+        ("model.norm.weight".to_owned(), vec![4]),
+        ("lm_head.weight".to_owned(), vec![8, 4]),
+    ];
+    for layer in 0..LAYERS {
+        shapes.push((format!("model.layers.{layer}.self_attn.q_proj.weight"), vec![4, 4]));
+        shapes.push((format!("model.layers.{layer}.mlp.up_proj.weight"), vec![6, 4]));
+    }
+    shapes.into_iter().map(|(name, shape)| (name, floats(&shape, offset))).collect()
+}
