@@ -24,9 +24,16 @@ struct Queue<'a> {
     next: usize,
     active: Vec<Entry<'a>>,
     /// Hashes and notes of complete tensors, by index.
-    complete: Vec<(TensorHashes, Vec<String>)>,
+    complete: Vec<Complete>,
     /// With the index of its tensor; of several the first tensor's is kept.
     error: Option<(usize, EngineError)>,
+}
+
+type Complete = (TensorHashes, Vec<String>);
+
+enum Begun<'a> {
+    Active(Entry<'a>),
+    Complete(Complete),
 }
 
 struct Entry<'a> {
@@ -89,8 +96,8 @@ impl<'a> Schedule<'a> {
                 let index = queue.next;
                 queue.next += 1;
                 match self.begin(index) {
-                    Ok(Some(entry)) => queue.active.push(entry),
-                    Ok(None) => {}
+                    Ok(Begun::Active(entry)) => queue.active.push(entry),
+                    Ok(Begun::Complete(complete)) => queue.complete[index] = complete,
                     Err(error) => {
                         drop(queue);
                         self.fail(index, error);
@@ -106,16 +113,16 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Begins with a tensor; `None` where it has no elements and is complete.
-    fn begin(&self, index: usize) -> Result<Option<Entry<'a>>, EngineError> {
+    /// Begins with a tensor, which is complete at once where it has no elements.
+    fn begin(&self, index: usize) -> Result<Begun<'a>, EngineError> {
         let (tensor, mut chunks) = Active::start(self.job, index)?;
         while chunks.is_empty() {
             match tensor.advance(self.job)? {
                 Some(next) => chunks = next,
-                None => return Ok(None),
+                None => return Ok(Begun::Complete((tensor.hashes(), tensor.notes(self.job)))),
             }
         }
-        Ok(Some(Entry { tensor: Arc::new(tensor), chunks: chunks.into(), running: 0 }))
+        Ok(Begun::Active(Entry { tensor: Arc::new(tensor), chunks: chunks.into(), running: 0 }))
     }
 
     /// After a chunk: the worker that completes a pass prepares the next one.
