@@ -68,7 +68,7 @@ pub(crate) struct MergeArgs {
     random_seed: u64,
 
     /// Threads to use [default: one a core].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), help_heading = "Resources")]
+    #[arg(long, value_name = "N", value_parser = parse_threads, help_heading = "Resources")]
     threads: Option<u32>,
     /// Bytes that buffers may take: 64MiB. Changes no byte of the output.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Resources")]
@@ -80,6 +80,11 @@ pub(crate) struct MergeArgs {
     /// Print nothing but errors.
     #[arg(long, short, help_heading = "Messages")]
     pub(crate) quiet: bool,
+}
+
+fn parse_threads(text: &str) -> Result<u32, &'static str> {
+    let threads = text.parse().ok().filter(|threads| (1..=1024).contains(threads));
+    threads.ok_or("give a number from 1 to 1024, or leave the option out for one a core")
 }
 
 impl MergeArgs {

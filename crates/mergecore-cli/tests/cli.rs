@@ -1,5 +1,13 @@
 //! The command from outside: every way a merge is refused, and what it prints.
 
+#[path = "cli/inputs.rs"]
+mod inputs;
+#[path = "cli/options.rs"]
+mod options;
+#[path = "cli/outputs.rs"]
+mod outputs;
+#[path = "cli/recipes.rs"]
+mod recipes;
 mod support;
 
 use safetensors::Dtype;

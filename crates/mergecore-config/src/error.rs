@@ -13,7 +13,7 @@ use crate::place::Place;
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be opened or read.
-    #[error("{}: the recipe cannot be read: {source}", .path.display())]
+    #[error("{}: the recipe cannot be read: {source}; check the path, and that you may read the file", .path.display())]
     Read {
         /// The file.
         path: PathBuf,

@@ -171,7 +171,7 @@ pub enum EngineError {
         model: String,
     },
     /// A layer range beyond the model's layers.
-    #[error("{place}: layer range [{}, {}] goes past the end of `{model}`, which has {layers} layers, numbered 0 to {}", range.start, range.end, layers - 1)]
+    #[error("{place}: layer range [{}, {}] goes past the end of `{model}`, which has {layers} layers, numbered 0 to {}; a range excludes its end, so let it end at {layers} or before", range.start, range.end, layers - 1)]
     LayerRange {
         /// Where the recipe gives it.
         place: Box<Place>,
@@ -307,7 +307,7 @@ pub enum EngineError {
     Io(#[from] IoError),
     /// The output's place is an input's.
     #[error(
-        "the output {output} lies in the model directory {input}, or that in it; inputs are never written, so choose another output directory"
+        "the output {output} is the model directory {input}, or one lies within the other; inputs are never written, so choose another output directory"
     )]
     OutputOverlapsInput {
         /// The output directory.

@@ -15,7 +15,7 @@ use crate::index::IndexError;
 #[non_exhaustive]
 pub enum IoError {
     /// The operating system refused.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}{}", advice(source.kind()))]
     System {
         /// What was attempted, as a verb.
         action: &'static str,
@@ -55,7 +55,7 @@ pub enum IoError {
     },
     /// config.json is not JSON.
     #[error(
-        "{path}, line {line}, column {column}: not valid JSON: {source}; correct it or fetch it again"
+        "{path} is not valid JSON: {source}; correct it or fetch it again"
     )]
     ConfigSyntax {
         /// The file.
@@ -105,7 +105,8 @@ pub enum IoError {
     },
     /// No weights at all.
     #[error(
-        "{dir} has a config.json but no .safetensors file; was the download cut off? (it holds {})",
+        "{dir} has a config.json but no .safetensors file (it holds {}); the download was probably \
+         cut off, so fetch the weights",
         list(found)
     )]
     NoWeights {
@@ -116,8 +117,8 @@ pub enum IoError {
     },
     /// The directory is a LoRA adapter.
     #[error(
-        "{dir} is a LoRA adapter (adapter_config.json), not a whole model; give the model that it \
-         was trained on, and add the adapter to it as model+adapter"
+        "{dir} is a LoRA adapter (adapter_config.json), not a whole model; adapters are not \
+         supported yet, so merge it into the model that it was trained on and give the result"
     )]
     AdapterOnly {
         /// The directory.
@@ -426,6 +427,19 @@ impl IoError {
     ) -> impl FnOnce(io::Error) -> IoError {
         let path = path.into();
         move |source| IoError::System { action, path, source }
+    }
+}
+
+/// What to do about a refusal of the system, where there is something.
+fn advice(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::PermissionDenied => "; check who may read and write there",
+        io::ErrorKind::NotADirectory => "; part of that path is a file, so choose another",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space or choose a place on another disk"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "; choose a place that can be written",
+        _ => "",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin_cmd;
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize_to_file};
 use serde_json::{Value, json};
@@ -46,29 +46,72 @@ impl Folder {
     /// Merges by a recipe into `out`; yields exit status, stdout and stderr.
     pub(crate) fn merge(&self, recipe: &str, args: &[&str]) -> (i32, String, String) {
         std::fs::write(self.path("recipe.yml"), recipe).unwrap();
-        let mut command = Command::cargo_bin("mergecore").unwrap();
-        command.current_dir(self.0.path()).args(["merge", "recipe.yml", "out"]).args(args);
-        let output = command.output().unwrap();
+        let mut all = vec!["merge", "recipe.yml", "out"];
+        all.extend(args);
+        self.run(&all)
+    }
+
+    /// Runs the command in the folder; yields exit status, stdout and stderr.
+    pub(crate) fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let mut command = cargo_bin_cmd!("mergecore");
+        let output = command.current_dir(self.0.path()).args(args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     }
 
     /// The merge must fail with this status and one paragraph that contains all
-    /// of `parts`, and leave nothing behind.
+    /// of `parts`, and leave every file as it was and nothing besides.
     #[track_caller]
     pub(crate) fn refuses(&self, status: i32, recipe: &str, parts: &[&str]) {
-        let existed = self.path("out").exists();
-        let (code, stdout, stderr) = self.merge(recipe, &[]);
+        self.refuses_with(&[], status, recipe, parts);
+    }
+
+    /// As [`Folder::refuses`], with arguments besides recipe and output.
+    #[track_caller]
+    pub(crate) fn refuses_with(&self, args: &[&str], status: i32, recipe: &str, parts: &[&str]) {
+        std::fs::write(self.path("recipe.yml"), recipe).unwrap();
+        let mut all = vec!["merge", "recipe.yml", "out"];
+        all.extend(args);
+        self.fails(&all, status, parts);
+    }
+
+    /// The command must fail as [`Folder::refuses`] says.
+    #[track_caller]
+    pub(crate) fn fails(&self, args: &[&str], status: i32, parts: &[&str]) {
+        let before = self.snapshot();
+        let (code, stdout, stderr) = self.run(args);
+        println!("{stderr}"); // for a reader: cargo test -- --nocapture
         assert_eq!((code, stdout.as_str()), (status, ""), "{stderr}");
         assert!(stderr.starts_with("error: ") && !stderr.trim_end().contains("\n\n"), "{stderr}");
         assert!(!stderr.contains("panicked"), "{stderr}");
         for part in parts {
             assert!(stderr.contains(part), "no {part:?} in: {stderr}");
         }
-        assert_eq!(self.path("out").exists(), existed);
-        assert!(!self.path(".out.mergecore-partial").exists());
+        let after = self.snapshot();
+        let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&after), names(&before), "{stderr}");
+        assert!(after == before, "a file's content changed: {stderr}");
+    }
+
+    /// Everything in the folder: `None` for a directory, else the content.
+    fn snapshot(&self) -> Tree {
+        let mut tree = Tree::new();
+        let mut pending = vec![self.0.path().to_owned()];
+        while let Some(dir) = pending.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                let content = path.is_file().then(|| std::fs::read(&path).unwrap());
+                if path.is_dir() {
+                    pending.push(path.clone());
+                }
+                tree.insert(path, content);
+            }
+        }
+        tree
     }
 }
+
+type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 pub(crate) fn write_weights(path: &Path, tensors: &BTreeMap<String, Stored>) {
     let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {

@@ -1,0 +1,115 @@
+//! Recipes that are refused, or accepted with a note.
+
+use crate::support::{Folder, config, tensors};
+use crate::{LINEAR, TIES, slices};
+
+#[test]
+fn a_recipe_that_is_not_there() {
+    Folder::new().fails(&["merge", "none.yml", "out"], 2, &["none.yml", "check the path"]);
+}
+
+#[test]
+fn a_recipe_that_is_a_directory() {
+    Folder::new().fails(&["merge", "a", "out"], 2, &["a: ", "directory", "config.yml"]);
+}
+
+#[test]
+fn an_empty_recipe() {
+    Folder::new().refuses(2, "# nothing\n", &["recipe.yml", "merge_method", "models"]);
+}
+
+#[test]
+fn a_method_of_mergekit_that_is_not_there_yet() {
+    let recipe = TIES.replace(": ties", ": della");
+    let parts = ["recipe.yml:1:15: merge_method", "`della`", "not supported yet", "--help"];
+    Folder::new().refuses(2, &recipe, &parts);
+}
+
+#[test]
+fn a_density_below_zero_in_a_gradient() {
+    let recipe = TIES.replace("density: 0.5", "density: [0.5, -0.5]");
+    let parts = ["recipe.yml:5:", "models[0].parameters.density", "between 0 and 1"];
+    Folder::new().refuses(2, &recipe, &parts);
+}
+
+#[test]
+fn a_parameter_of_the_wrong_type() {
+    let recipe = TIES.replace("density: 0.5", "density: much");
+    let parts = ["recipe.yml:5:40", "density", "`much`", "between 0 and 1"];
+    Folder::new().refuses(2, &recipe, &parts);
+}
+
+#[test]
+fn a_dtype_that_is_none() {
+    let recipe = format!("{LINEAR}dtype: bfloat61\n");
+    Folder::new().refuses(2, &recipe, &["recipe.yml:7:8: dtype", "did you mean `bfloat16`?"]);
+}
+
+#[test]
+fn a_base_that_a_slice_lacks() {
+    let sources =
+        "      - {model: b, layer_range: [0, 3]}\n      - {model: base, layer_range: [0, 3]}\n";
+    let parts = ["recipe.yml:6:7: slices[0].sources", "slerp", "`a`", "add it"];
+    Folder::new().refuses(2, &slices(sources, "slerp"), &parts);
+}
+
+#[test]
+fn a_layer_range_says_where_to_end() {
+    let sources =
+        "      - {model: a, layer_range: [0, 3]}\n      - {model: b, layer_range: [1, 4]}\n";
+    let parts = ["recipe.yml:7:33: slices[0].sources[1].layer_range", "`b`", "let it end at 3 or before"];
+    Folder::new().refuses(2, &slices(sources, "slerp"), &parts);
+}
+
+#[test]
+fn slerp_without_a_base_says_what_to_add() {
+    let recipe = "merge_method: slerp\nparameters: {t: 0.5}\nmodels: [{model: a}, {model: b}]\n";
+    Folder::new().refuses(2, recipe, &["recipe.yml:1:15: merge_method", "add `base_model:`"]);
+}
+
+#[test]
+fn linear_weights_of_zero() {
+    let recipe = LINEAR.replace("0.5", "0");
+    let parts = ["recipe.yml:1:15", "model.embed_tokens.weight", "sum to 0", "normalize: false"];
+    Folder::new().refuses(2, &recipe, &parts);
+}
+
+#[test]
+fn an_adapter_and_a_revision_have_a_place_and_a_way_out() {
+    let folder = Folder::new();
+    let adapter = LINEAR.replace("model: b", "model: b+lora");
+    folder.refuses(2, &adapter, &["recipe.yml:5:12: models[1].model", "merge it into its base"]);
+    let revision = LINEAR.replace("model: b", "model: b@main");
+    folder.refuses(2, &revision, &["recipe.yml:5:12: models[1].model", "give its directory"]);
+}
+
+#[test]
+fn what_mergekit_knows_and_has_no_effect_is_noted() {
+    let folder = Folder::new();
+    let recipe = format!("name: mine\n{LINEAR}parameters: {{density: 0.5, int8_mask: true}}\n");
+    let (code, stdout, stderr) = folder.merge(&recipe, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!stdout.contains("note"), "{stdout}");
+    for part in ["note: recipe.yml:1:", "`name`", "note: recipe.yml:8:", "`density`", "`int8_mask`"]
+    {
+        assert!(stderr.contains(part), "no {part:?} in: {stderr}");
+    }
+}
+
+#[test]
+fn different_model_types_go_on_with_a_note() {
+    let folder = Folder::new();
+    let mut other = config();
+    other["model_type"] = "mistral".into();
+    folder.write_model("b", &other, &tensors(2.0));
+    let (code, _, stderr) = folder.merge(LINEAR, &["--allow-crimes"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("note: ") && stderr.contains("mistral"), "{stderr}");
+}
+
+#[test]
+fn a_gradient_beyond_the_range() {
+    let recipe = TIES.replace("density: 0.5", "density: [0.5, 2]");
+    let parts = ["recipe.yml:5:40", "models[0].parameters.density", "between 0 and 1", "gradient"];
+    Folder::new().refuses(2, &recipe, &parts);
+}
