@@ -68,14 +68,16 @@ pub enum EngineError {
         tensor: String,
     },
     /// A parameter's value of the wrong type or out of range.
-    #[error("{place}: `{parameter}` is {found}, but must be {expected}")]
+    #[error("{place}: `{parameter}` is {found} for tensor `{tensor}`, but must be {expected}")]
     ParameterValue {
         /// Where the recipe gives it.
         place: Box<Place>,
         /// The parameter.
         parameter: &'static str,
-        /// The value as given.
+        /// The value, which a gradient may have between two points.
         found: String,
+        /// The first tensor that has it.
+        tensor: String,
         /// What it may be.
         expected: String,
     },

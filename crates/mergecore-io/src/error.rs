@@ -54,9 +54,7 @@ pub enum IoError {
         found: Vec<String>,
     },
     /// config.json is not JSON.
-    #[error(
-        "{path} is not valid JSON: {source}; correct it or fetch it again"
-    )]
+    #[error("{path} is not valid JSON: {source}; correct it or fetch it again")]
     ConfigSyntax {
         /// The file.
         path: PathBuf,

@@ -28,7 +28,11 @@ fn a_model_that_is_a_file() {
 fn a_model_without_weights() {
     let folder = Folder::new();
     std::fs::remove_file(folder.path("b/model.safetensors")).unwrap();
-    folder.refuses(1, LINEAR, &["recipe.yml:5:12", "no .safetensors file", "tokenizer.json", "fetch the weights"]);
+    folder.refuses(
+        1,
+        LINEAR,
+        &["recipe.yml:5:12", "no .safetensors file", "tokenizer.json", "fetch the weights"],
+    );
 }
 
 #[test]
@@ -47,7 +51,11 @@ fn a_model_as_pytorch_pickles() {
 fn a_config_that_is_not_json() {
     let folder = Folder::new();
     std::fs::write(folder.path("b/config.json"), "{\"model_type\": \"llama\",\n").unwrap();
-    folder.refuses(1, LINEAR, &["recipe.yml:5:12", "b/config.json", "line 2 column 0", "fetch it again"]);
+    folder.refuses(
+        1,
+        LINEAR,
+        &["recipe.yml:5:12", "b/config.json", "line 2 column 0", "fetch it again"],
+    );
 }
 
 #[test]

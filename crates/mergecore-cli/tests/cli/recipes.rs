@@ -57,7 +57,8 @@ fn a_base_that_a_slice_lacks() {
 fn a_layer_range_says_where_to_end() {
     let sources =
         "      - {model: a, layer_range: [0, 3]}\n      - {model: b, layer_range: [1, 4]}\n";
-    let parts = ["recipe.yml:7:33: slices[0].sources[1].layer_range", "`b`", "let it end at 3 or before"];
+    let parts =
+        ["recipe.yml:7:33: slices[0].sources[1].layer_range", "`b`", "let it end at 3 or before"];
     Folder::new().refuses(2, &slices(sources, "slerp"), &parts);
 }
 
@@ -110,6 +111,7 @@ fn different_model_types_go_on_with_a_note() {
 #[test]
 fn a_gradient_beyond_the_range() {
     let recipe = TIES.replace("density: 0.5", "density: [0.5, 2]");
-    let parts = ["recipe.yml:5:40", "models[0].parameters.density", "between 0 and 1", "gradient"];
+    let parts =
+        ["recipe.yml:5:40", "density", "is 1.25 for tensor `model.layers.1.", "between 0 and 1"];
     Folder::new().refuses(2, &recipe, &parts);
 }

@@ -193,6 +193,7 @@ impl Lookup<'_> {
             place: Box::new(self.config.place(&resolved.path)),
             parameter: parameter.name,
             found: describe(value),
+            tensor: self.tensor.to_owned(),
             expected: parameter.kind.to_string(),
         })
     }
