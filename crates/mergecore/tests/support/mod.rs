@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mergecore::{DType, MergeConfig, MergeOptions, MergeReport, bf16, f16, merge};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 
 /// A tensor as it is stored.
@@ -33,7 +35,7 @@ impl Folder {
 
     /// Writes `base`, `a` and `b`, each tensor in a dtype of its own.
     pub(crate) fn write_mixed(&self, seed: u64) -> [Model; 3] {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut random = Random(ChaCha8Rng::seed_from_u64(seed));
         let mut models = [Model::new(), Model::new(), Model::new()];
         for (name, shape) in shapes() {
             let len: usize = shape.iter().product();
@@ -170,22 +172,15 @@ fn nearest(value: f64, widen: impl Fn(u16) -> f64, infinity: u16) -> f64 {
     widen(if up { high } else { low }).copysign(value)
 }
 
-struct Random(u64);
+struct Random(ChaCha8Rng);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
     fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 33) % n
+        self.0.random_range(0..n)
     }
 
+    /// Nearly normal: the sum of twelve uniform numbers.
     fn normal(&mut self, deviation: f64) -> f64 {
-        let mut uniform = || (self.next() >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
-        (0..12).map(|_| uniform()).sum::<f64>() * deviation
+        (0..12).map(|_| self.0.random_range(-0.5..0.5)).sum::<f64>() * deviation
     }
 }
