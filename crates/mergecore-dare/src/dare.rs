@@ -2,7 +2,7 @@
 
 use mergecore_kernel::{
     Element, Extent, Kernel, KernelError, Prune, RandomMask, Rescale, Step, StreamKey, TaskVectors,
-    merge_slices,
+    merge_slices_onto_base,
 };
 
 /// DARE ([arXiv:2311.03099]): each element of each task vector (model minus base)
@@ -113,9 +113,8 @@ fn merge_with<T: Element>(
     params: &Dare,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    KernelError::check_count("weight", &params.weights, models.len())?;
-    let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
-    merge_slices(&DareKernel { params: params.clone(), consensus }, &inputs, &[out.len()], out)
+    let kernel = DareKernel { params: params.clone(), consensus };
+    merge_slices_onto_base(&kernel, &params.weights, base, models, out)
 }
 
 /// Drops, rescales and adds: `base + lambda * sum(w_i * d_i)`, over slices of
@@ -171,7 +170,7 @@ pub fn dare_ties_slices<T: Element>(
 #[cfg(feature = "ndarray")]
 mod arrays {
     use mergecore_kernel::ndarray::{Array, ArrayView, Dimension};
-    use mergecore_kernel::{Element, KernelError, merge_arrays};
+    use mergecore_kernel::{Element, KernelError, merge_arrays_onto_base};
 
     use super::{Dare, DareKernel};
 
@@ -181,9 +180,8 @@ mod arrays {
         models: &[ArrayView<'_, T, D>],
         params: &Dare,
     ) -> Result<Array<T, D>, KernelError> {
-        KernelError::check_count("weight", &params.weights, models.len())?;
-        let inputs: Vec<_> = std::iter::once(base).chain(models.iter().cloned()).collect();
-        merge_arrays(&DareKernel { params: params.clone(), consensus }, &inputs)
+        let kernel = DareKernel { params: params.clone(), consensus };
+        merge_arrays_onto_base(&kernel, &params.weights, base, models)
     }
 
     /// [`dare_linear_slices`](super::dare_linear_slices) over arrays of one shape.

@@ -37,3 +37,19 @@ pub fn merge_arrays<T: Element, D: Dimension>(
     }
     Ok(out)
 }
+
+/// [`merge_arrays`] of arrays onto a base: checks that there is a weight for each
+/// model, and puts the base first.
+///
+/// # Errors
+/// [`KernelError::ParameterCount`], and as [`merge_arrays`].
+pub fn merge_arrays_onto_base<T: Element, D: Dimension>(
+    kernel: &dyn Kernel,
+    weights: &[f64],
+    base: ArrayView<'_, T, D>,
+    models: &[ArrayView<'_, T, D>],
+) -> Result<Array<T, D>, KernelError> {
+    KernelError::check_count("weight", weights, models.len())?;
+    let inputs: Vec<_> = std::iter::once(base).chain(models.iter().cloned()).collect();
+    merge_arrays(kernel, &inputs)
+}

@@ -127,6 +127,23 @@ pub fn merge_slices<T: Element, O: Element>(
     }
 }
 
+/// [`merge_slices`] of vectors onto a base: checks that there is a weight for each
+/// model, and puts the base first.
+///
+/// # Errors
+/// [`KernelError::ParameterCount`], and as [`merge_slices`].
+pub fn merge_slices_onto_base<T: Element>(
+    kernel: &dyn Kernel,
+    weights: &[f64],
+    base: &[T],
+    models: &[&[T]],
+    out: &mut [T],
+) -> Result<(), KernelError> {
+    KernelError::check_count("weight", weights, models.len())?;
+    let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
+    merge_slices(kernel, &inputs, &[out.len()], out)
+}
+
 fn scan_all(
     scan: &dyn ErasedScan,
     extent: Extent,

@@ -17,10 +17,10 @@ mod select;
 mod tile;
 
 #[cfg(feature = "ndarray")]
-pub use arrays::merge_arrays;
+pub use arrays::{merge_arrays, merge_arrays_onto_base};
 pub use combine::Combination;
 pub use deltas::{KeepAll, Prune, Rescale, TaskVectors};
-pub use driver::{TileReader, Worker, blocks, merge_slices};
+pub use driver::{TileReader, Worker, blocks, merge_slices, merge_slices_onto_base};
 pub use error::KernelError;
 pub use gram::{Gram, GramScan, dot};
 pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, Scan, Step};

@@ -2,7 +2,7 @@
 
 use mergecore_kernel::{
     Binding, Default as Unless, Element, Extent, Inputs, KeepAll, Kernel, KernelError, Method,
-    Parameter, Step, TaskVectors, merge_slices,
+    Parameter, Step, TaskVectors, merge_slices_onto_base,
 };
 
 /// Task arithmetic ([arXiv:2212.04089]):
@@ -78,9 +78,7 @@ pub fn task_arithmetic_slices<T: Element>(
     params: &TaskArithmetic,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    KernelError::check_count("weight", &params.weights, models.len())?;
-    let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
-    merge_slices(params, &inputs, &[out.len()], out)
+    merge_slices_onto_base(params, &params.weights, base, models, out)
 }
 
 /// Merges arrays of one shape.
@@ -103,9 +101,7 @@ pub fn task_arithmetic<T: Element, D: mergecore_kernel::ndarray::Dimension>(
     models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
     params: &TaskArithmetic,
 ) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
-    KernelError::check_count("weight", &params.weights, models.len())?;
-    let inputs: Vec<_> = std::iter::once(base).chain(models.iter().cloned()).collect();
-    mergecore_kernel::merge_arrays(params, &inputs)
+    mergecore_kernel::merge_arrays_onto_base(params, &params.weights, base, models)
 }
 
 /// `task_arithmetic` as recipes name it.

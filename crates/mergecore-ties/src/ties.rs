@@ -2,7 +2,7 @@
 
 use mergecore_kernel::{
     Binding, Default as Unless, Element, Extent, Inputs, Kernel, KernelError, Method, Parameter,
-    ParameterKind, Rescale, Scope, Step, TaskVectors, merge_slices,
+    ParameterKind, Rescale, Scope, Step, TaskVectors, merge_slices_onto_base,
 };
 
 use crate::trim::trimmed;
@@ -92,9 +92,7 @@ pub fn ties_slices<T: Element>(
     params: &Ties,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    KernelError::check_count("weight", &params.weights, models.len())?;
-    let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
-    merge_slices(params, &inputs, &[out.len()], out)
+    merge_slices_onto_base(params, &params.weights, base, models, out)
 }
 
 /// Merges arrays of one shape.
@@ -118,9 +116,7 @@ pub fn ties<T: Element, D: mergecore_kernel::ndarray::Dimension>(
     models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
     params: &Ties,
 ) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
-    KernelError::check_count("weight", &params.weights, models.len())?;
-    let inputs: Vec<_> = std::iter::once(base).chain(models.iter().cloned()).collect();
-    mergecore_kernel::merge_arrays(params, &inputs)
+    mergecore_kernel::merge_arrays_onto_base(params, &params.weights, base, models)
 }
 
 /// `ties` as recipes name it.
