@@ -400,3 +400,14 @@ fn the_files_of_an_output() {
     assert!(!out.join("tokenizer.json").exists() && !out.join("README.md").exists());
     assert!(read("merge_manifest.json").contains("\"blake3\": null"));
 }
+
+#[test]
+fn a_float_tensor_that_is_an_integer_elsewhere() {
+    let folder = Folder::new();
+    for (name, dtype) in [("a", Dtype::F32), ("b", Dtype::I32)] {
+        let mut with_step = tensors(1.0);
+        with_step.insert("model.step".to_owned(), (dtype, vec![2], vec![0; 8]));
+        folder.write_model(name, &config(), &with_step);
+    }
+    folder.refuses(1, LINEAR, &["model.step", "I32 in `b`", "F32 in `a`"]);
+}

@@ -17,7 +17,7 @@ pub struct MergeOptions {
     /// Threads of a pool of the merge's own; `None` uses the rayon pool that the
     /// call is made in. Never changes the output.
     pub threads: Option<usize>,
-    /// Bytes that buffers may take together; `None` is 8 MiB a thread. At the
+    /// Bytes that buffers may take together; `None` is 4 MiB a thread. At the
     /// least one block of 65,536 elements of every input is held. Never changes
     /// the output.
     pub max_memory: Option<u64>,

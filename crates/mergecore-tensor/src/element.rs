@@ -12,7 +12,7 @@ mod sealed {
     impl Sealed for f64 {}
 }
 
-/// A floating-point element type that can be merged: [`bf16`], [`f16`], `f32`
+/// A floating-point element type that can be merged: [`bf16`], [`struct@f16`], `f32`
 /// or `f64`.
 ///
 /// Widening is exact. Narrowing rounds once, to nearest, ties to even, with

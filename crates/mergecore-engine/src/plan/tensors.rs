@@ -311,6 +311,7 @@ impl<'a> Planner<'a, '_> {
                 return Err(self.shapes_differ(section, source, tensor, first));
             }
         }
+        self.check_dtypes(&name, section, &inputs)?;
         let dtype = self.output_dtype(first);
         let kernel = if first.dtype().is_float() {
             Some(self.bind(section, levels, &name, &inputs, position)?)
@@ -325,7 +326,7 @@ impl<'a> Planner<'a, '_> {
         let mut all: Vec<TensorInput> = all.collect();
         let operation = match kernel {
             None if all.len() == 1 => Operation::Copy,
-            None => self.copy_equal(&name, section, &inputs)?,
+            None => Operation::CopyEqual,
             Some(kernel) => match kernel.selects() {
                 None => Operation::Merge(kernel),
                 Some(index) => {
@@ -354,25 +355,27 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
-    fn copy_equal(
+    /// Floats may differ in dtype among themselves, everything else may not.
+    fn check_dtypes(
         &self,
         name: &str,
         section: &Section,
         inputs: &[&StoredTensor],
-    ) -> Result<Operation, EngineError> {
-        let first = inputs[section.reference];
+    ) -> Result<(), EngineError> {
+        let first = inputs[section.reference].dtype();
         for (source, tensor) in section.sources.iter().zip(inputs) {
-            if tensor.dtype() != first.dtype() {
+            let found = tensor.dtype();
+            if found != first && !(found.is_float() && first.is_float()) {
                 return Err(EngineError::DTypesDiffer {
                     tensor: name.to_owned(),
                     model: self.models[source.model].name(),
-                    found: tensor.dtype(),
+                    found,
                     first: self.models[section.reference().model].name(),
-                    expected: first.dtype(),
+                    expected: first,
                 });
             }
         }
-        Ok(Operation::CopyEqual)
+        Ok(())
     }
 
     fn bind(
