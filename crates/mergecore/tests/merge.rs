@@ -356,3 +356,18 @@ fn what_programs_hold_can_cross_threads() {
     check::<mergecore::Error>();
     check::<(bf16, f16)>();
 }
+
+#[test]
+fn a_panic_in_a_callback_is_passed_on_and_leaves_nothing() {
+    let folder = Folder::new();
+    folder.write_mixed(18);
+    let (method, head, models) = METHODS[5];
+    let text = recipe(&folder, method, head, models, "bfloat16");
+    let progress = ProgressCallback::new(|_| panic!("of the callback's own"));
+    let options =
+        MergeOptions { threads: Some(2), progress: Some(progress), ..MergeOptions::default() };
+    let merging = std::panic::AssertUnwindSafe(|| folder.merge(&text, "out", &options));
+    let merged = std::panic::catch_unwind(merging);
+    assert!(merged.is_err());
+    assert!(!folder.path("out").exists() && !folder.path(".out.mergecore-partial").exists());
+}

@@ -27,6 +27,21 @@ struct Queue<'a> {
     complete: Vec<Complete>,
     /// With the index of its tensor; of several the first tensor's is kept.
     error: Option<(usize, EngineError)>,
+    /// A worker panicked, in a user's kernel or callback: the others stop, and the
+    /// pool passes the panic on.
+    panicked: bool,
+}
+
+/// Keeps the other workers from waiting for one that panicked.
+struct WakeOnPanic<'s, 'a>(&'s Schedule<'a>);
+
+impl Drop for WakeOnPanic<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.queue().panicked = true;
+            self.0.changed.notify_all();
+        }
+    }
 }
 
 type Complete = (TensorHashes, Vec<String>);
@@ -47,13 +62,14 @@ struct Entry<'a> {
 impl<'a> Schedule<'a> {
     pub(super) fn new(job: &'a Job<'a>) -> Self {
         let complete = vec![(TensorHashes::default(), Vec::new()); job.plan.tensors.len()];
-        let queue = Queue { next: 0, active: Vec::new(), complete, error: None };
+        let queue = Queue { next: 0, active: Vec::new(), complete, error: None, panicked: false };
         Schedule { job, queue: Mutex::new(queue), changed: Condvar::new() }
     }
 
     /// What one worker does until everything is done or something fails.
     pub(super) fn work(&self, worker: usize) {
         let mut buffers = Buffers::default();
+        let _wake = WakeOnPanic(self);
         while let Some((tensor, chunk)) = self.claim() {
             match tensor.run(self.job, worker, &chunk, &mut buffers) {
                 Ok(()) => self.complete_chunk(&tensor),
@@ -78,7 +94,7 @@ impl<'a> Schedule<'a> {
     fn claim(&self) -> Option<(Arc<Active<'a>>, Range<u64>)> {
         let mut queue = self.queue();
         loop {
-            if queue.error.is_some() {
+            if queue.error.is_some() || queue.panicked {
                 return None;
             }
             if self.job.cancelled() {
