@@ -37,7 +37,7 @@ pub struct MergeOptions {
     pub copy_tokenizer: bool,
     /// Write a model card (README.md). On by default.
     pub model_card: bool,
-    /// Told of the progress, from any of the threads.
+    /// Told of the progress, from any of the threads, by one at a time and in order.
     pub progress: Option<ProgressCallback>,
     /// Set from elsewhere, stops the merge.
     pub cancel: Option<CancelFlag>,

@@ -5,8 +5,7 @@ mod schedule;
 mod tensor;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mergecore_io::{CheckpointWriter, IoError, StagedDir};
@@ -105,7 +104,7 @@ impl MergePlan {
             .as_ref()
             .map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads());
         let budget = Budget::new(&self.tensors, threads, options.max_memory);
-        let job = Job { plan: self, writer, options, budget, done: Counters::default() };
+        let job = Job { plan: self, writer, options, budget, done: Mutex::default() };
         let schedule = Schedule::new(&job);
         let work = || {
             rayon::scope(|scope| {
@@ -177,13 +176,13 @@ struct Job<'a> {
     writer: &'a CheckpointWriter,
     options: &'a MergeOptions,
     budget: Budget,
-    done: Counters,
+    done: Mutex<Counters>,
 }
 
 #[derive(Default)]
 struct Counters {
-    bytes: AtomicU64,
-    tensors: AtomicUsize,
+    bytes: u64,
+    tensors: usize,
 }
 
 impl Job<'_> {
@@ -191,15 +190,17 @@ impl Job<'_> {
         self.options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled())
     }
 
-    /// Counts what was written and tells whoever wants to know.
+    /// Counts what was written and tells whoever wants to know, under the lock: so
+    /// that nobody is told of less than before.
     fn report(&self, bytes: u64, tensors: usize) {
-        let bytes_done = self.done.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let tensors_done = self.done.tensors.fetch_add(tensors, Ordering::Relaxed) + tensors;
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.bytes += bytes;
+        done.tensors += tensors;
         if let Some(progress) = &self.options.progress {
             progress.call(Progress {
-                bytes_done,
+                bytes_done: done.bytes,
                 bytes_total: self.plan.layout.total_bytes(),
-                tensors_done,
+                tensors_done: done.tensors,
                 tensors_total: self.plan.tensors.len(),
             });
         }

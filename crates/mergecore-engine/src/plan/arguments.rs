@@ -6,6 +6,7 @@ use mergecore_config::{Level, MergeConfig, RecipePath, Resolved, Scalar, Site, n
 use mergecore_kernel::{Argument, Arguments, Default, Method, Parameter, ParameterKind, Scope};
 
 use super::inputs::sites;
+use super::sections::Section;
 use crate::{EngineError, Registry};
 
 /// Parameters that recipes contain and that have no effect here whatever the
@@ -96,10 +97,17 @@ pub(super) fn check_names(
         let Some(Level { parameters, path }) = levels.first() else { continue };
         for (name, _) in parameters.iter() {
             let path = path.key(name);
-            if method.parameters().iter().any(|parameter| parameter.name == name) {
+            let place = config.place_of_key(&path);
+            let taken = method.parameters().iter().find(|parameter| parameter.name == name);
+            if let Some(parameter) = taken {
+                if parameter.scope == Scope::Shared && site.input.is_some() {
+                    notes.push(format!(
+                        "{place}: `{name}` has no effect: {} has one value for all models, which belongs in `parameters` beside or above the list of models",
+                        method.name()
+                    ));
+                }
                 continue;
             }
-            let place = config.place_of_key(&path);
             if let Some((_, reason)) = WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
                 notes.push(format!("{place}: `{name}` has no effect: {reason}"));
                 continue;
@@ -125,6 +133,34 @@ pub(super) fn check_names(
         }
     }
     Ok(())
+}
+
+/// Notes the parameters that the base's own entry gives: they are for the models
+/// that are compared with it.
+pub(super) fn note_base_parameters(
+    config: &MergeConfig,
+    method: &dyn Method,
+    sections: &[Section],
+    notes: &mut Vec<String>,
+) {
+    if !method.inputs().base {
+        return;
+    }
+    let sites = sections.iter().map(|section| section.reference().site);
+    let mut sites: Vec<Site> = sites.filter(|site| site.input.is_some()).collect();
+    sites.dedup();
+    for site in sites {
+        // The first level is the site's own.
+        let levels = config.levels(site);
+        let Some(Level { parameters, path }) = levels.first() else { continue };
+        for parameter in method.parameters().iter().filter(|p| p.scope == Scope::PerModel) {
+            if parameters.iter().any(|(name, _)| name == parameter.name) {
+                let (place, name) =
+                    (config.place_of_key(&path.key(parameter.name)), parameter.name);
+                notes.push(format!("{place}: `{name}` has no effect: this is the base model"));
+            }
+        }
+    }
 }
 
 /// Where a tensor's arguments are looked up.

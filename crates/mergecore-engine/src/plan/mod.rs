@@ -72,6 +72,7 @@ impl MergePlan {
         arguments::check_names(config, registry, &*method, &mut notes)?;
         let models = models::open(config, options, &mut notes)?;
         let sections = sections::lay_out(config, &models, &*method)?;
+        arguments::note_base_parameters(config, &*method, &sections, &mut notes);
         let base = config.base_model.as_ref();
         let base = base.and_then(|base| models.iter().position(|model| model.reference == *base));
         let donor = base.unwrap_or_else(|| sections::first_model(&sections));

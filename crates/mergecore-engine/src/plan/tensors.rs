@@ -75,6 +75,9 @@ pub(super) fn plan(
     let mut planner =
         Planner { config, models, donor, inventories, method, seed, notes, used, tensors };
     if let (Some(first), Some(last)) = (sections.first(), sections.last()) {
+        if first.site.slice.is_none() {
+            planner.check_whole_models(first)?;
+        }
         planner.outside(first, Role::Before)?;
         planner.outside(last, Role::After)?;
     }
@@ -241,6 +244,18 @@ impl<'a> Planner<'a, '_> {
     ) -> Vec<(&'a str, &'a StoredTensor)> {
         let key = (stack, source.first_layer + layer);
         self.inventories[source.model].layers.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Refuses whole models with a tensor that the reference does not have, be it
+    /// in a stack of layers that only they have.
+    fn check_whole_models(&self, section: &Section) -> Result<(), EngineError> {
+        let reference = section.reference();
+        for source in &section.sources {
+            for tensor in self.models[source.model].checkpoint.tensors() {
+                self.check_expected(tensor.name(), tensor.name(), source, reference)?;
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a tensor of a source that the reference does not have, so that
