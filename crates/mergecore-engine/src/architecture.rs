@@ -28,13 +28,21 @@ const EMBEDDINGS: [&str; 3] = ["wte", "wpe", "wtte"];
 const HEADS: [&str; 5] = ["lm_head", "embed_out", "unembed", "output_embeddings", "embedding_out"];
 
 /// Endings of tensors that old checkpoints store although they hold no weights:
-/// they are recomputed on loading, so that a model may lack them.
-const RECOMPUTED: [&str; 3] = [".rotary_emb.inv_freq", ".attn.masked_bias", ".attn.bias"];
+/// they are recomputed on loading, so that a model may lack them. With the rank
+/// that tells them from weights of that name.
+const RECOMPUTED: [(&str, Option<usize>); 3] = [
+    (".rotary_emb.inv_freq", None),
+    (".attn.masked_bias", Some(0)),
+    // A causal mask of shape [1, 1, n, n].
+    (".attn.bias", Some(4)),
+];
 
 /// What the names and config.json of a checkpoint say of its structure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
     stacks: Vec<Stack>,
+    /// Whether config.json counts layers.
+    counts_layers: bool,
     tied: Option<bool>,
 }
 
@@ -101,12 +109,18 @@ impl Architecture {
                 });
             }
         }
-        Architecture { stacks, tied: tied(config) }
+        Architecture { stacks, counts_layers: !counts.is_empty(), tied: tied(config) }
     }
 
     /// The stacks of layers, ordered by prefix.
     pub fn stacks(&self) -> &[Stack] {
         &self.stacks
+    }
+
+    /// Whether config.json counts layers although none were recognised: names and
+    /// count do not agree.
+    pub fn lacks_its_layers(&self) -> bool {
+        self.counts_layers && self.stacks.is_empty()
     }
 
     /// A tensor's part in the model.
@@ -143,10 +157,13 @@ pub fn is_head(name: &str) -> bool {
     name.split('.').any(|part| HEADS.contains(&part))
 }
 
-/// Whether a tensor is recomputed on loading, so that it may be left out.
-pub fn is_recomputed(name: &str) -> bool {
-    // `attn.bias` is GPT-2's causal mask there, an ordinary bias elsewhere.
-    RECOMPUTED.iter().any(|ending| name.ends_with(ending))
+/// Whether a tensor of that name and shape is recomputed on loading, so that it may
+/// be left out.
+pub fn is_recomputed(name: &str, shape: &[usize]) -> bool {
+    let matches = |(ending, rank): &(&str, Option<usize>)| {
+        name.ends_with(ending) && rank.is_none_or(|rank| rank == shape.len())
+    };
+    RECOMPUTED.iter().any(matches)
 }
 
 fn is_embedding(name: &str) -> bool {
@@ -245,6 +262,13 @@ mod tests {
         let stack = &found.stacks()[0];
         assert_eq!(stack.config_path, ["text_config"]);
         assert_eq!(stack.count_keys, ["num_hidden_layers", "n_layers"]);
+    }
+
+    #[test]
+    fn masks_are_recomputed_and_biases_are_not() {
+        assert!(is_recomputed("transformer.h.0.attn.bias", &[1, 1, 64, 64]));
+        assert!(!is_recomputed("blocks.0.attn.bias", &[64]));
+        assert!(is_recomputed("model.layers.0.self_attn.rotary_emb.inv_freq", &[64]));
     }
 
     #[test]

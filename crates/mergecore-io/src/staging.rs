@@ -37,6 +37,8 @@ pub struct StagedDir {
     overwrite: bool,
     /// `None` where the file system has no locks.
     lock: Option<File>,
+    /// Directories above the output that were missing, innermost first.
+    made: Vec<PathBuf>,
     /// Whether dropping removes the directory.
     disposable: bool,
 }
@@ -58,10 +60,12 @@ impl StagedDir {
         let output = resolve(output)?;
         check_output(&output, overwrite)?;
         let parent = parent(&output);
+        let made: Vec<PathBuf> =
+            parent.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
         fs::create_dir_all(parent).map_err(IoError::system("create", parent))?;
         let staging = sibling(&output, "partial")?;
         let lock = claim(&staging, &output)?;
-        let staged = StagedDir { staging, output, overwrite, lock, disposable: true };
+        let staged = StagedDir { staging, output, overwrite, lock, made, disposable: true };
         staged.wipe()?;
         Ok(staged)
     }
@@ -172,6 +176,8 @@ impl Drop for StagedDir {
                 self.lock = None;
             }
             let _ = fs::remove_dir_all(&self.staging);
+            // Only where nobody has put something else there.
+            self.made.iter().for_each(|dir| drop(fs::remove_dir(dir)));
         }
     }
 }

@@ -30,7 +30,12 @@ fn the_output_appears_when_committed_and_nothing_else_stays() {
 fn dropping_removes_the_working_directory() {
     let dir = dir();
     drop(stage(&dir.path().join("out"), false, "new"));
+    drop(stage(&dir.path().join("a/b/out"), false, "new"));
     assert!(names(dir.path()).is_empty());
+    // But not a directory that was there before.
+    fs::create_dir(dir.path().join("a")).unwrap();
+    drop(stage(&dir.path().join("a/b/out"), false, "new"));
+    assert_eq!(names(dir.path()), ["a"]);
 }
 
 #[test]

@@ -98,6 +98,12 @@ pub(super) fn open(
         }
     }
     compare_architectures(config, &models, options, notes)?;
+    for model in models.iter().filter(|model| model.architecture.lacks_its_layers()) {
+        let (place, name) = (config.place(&model.path), model.name());
+        notes.push(format!(
+            "{place}: no numbered tensors of `{name}` agree with the layer count of its config.json, so none count as layers: gradients are at their first point for all of them"
+        ));
+    }
     Ok(models)
 }
 

@@ -71,9 +71,19 @@ pub(super) fn plan(
     notes: &mut Vec<String>,
 ) -> Result<Planned, EngineError> {
     let inventories = models.iter().map(Inventory::of).collect();
-    let (used, tensors) = (BTreeSet::new(), Vec::new());
-    let mut planner =
-        Planner { config, models, donor, inventories, method, seed, notes, used, tensors };
+    let (used, left_out, tensors) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    let mut planner = Planner {
+        config,
+        models,
+        donor,
+        inventories,
+        method,
+        seed,
+        notes,
+        used,
+        left_out,
+        tensors,
+    };
     if let (Some(first), Some(last)) = (sections.first(), sections.last()) {
         if first.site.slice.is_none() {
             planner.check_whole_models(first)?;
@@ -89,6 +99,7 @@ pub(super) fn plan(
             *next += section.layers;
         }
     }
+    planner.note_left_out();
     let Planner { mut tensors, used, .. } = planner;
     tensors.sort_by(|a, b| natural_order(&a.name, &b.name));
     let inputs = models.iter().map(|model| model.checkpoint.len()).sum();
@@ -133,6 +144,9 @@ struct Planner<'a, 'n> {
     notes: &'n mut Vec<String>,
     /// Model and tensor.
     used: BTreeSet<(usize, String)>,
+    /// Model and tensor: what is neither read nor refused, because it can be done
+    /// without.
+    left_out: BTreeSet<(usize, String)>,
     tensors: Vec<PlannedTensor>,
 }
 
@@ -159,14 +173,18 @@ impl<'a> Planner<'a, '_> {
         }
         for source in &section.sources {
             for tensor in of_role(&self.inventories[source.model]) {
-                self.check_expected(tensor.name(), tensor.name(), source, reference)?;
+                self.check_expected(tensor, tensor.name(), source, reference)?;
             }
         }
         for tensor in expected {
             let name = tensor.name();
             let inputs = self.find(section, name, tensor.shape(), |_| name.to_owned())?;
-            if let Some(inputs) = inputs {
-                self.add(section, &levels, Found { name: name.to_owned(), inputs, position: 0.0 })?;
+            match inputs {
+                Some(inputs) => {
+                    let found = Found { name: name.to_owned(), inputs, position: 0.0 };
+                    self.add(section, &levels, found)?;
+                }
+                None => self.leave_out(reference, tensor),
             }
         }
         Ok(())
@@ -200,9 +218,7 @@ impl<'a> Planner<'a, '_> {
                 });
             }
             expected.retain(|tensor| tensor.name() != head.name());
-            let (name, model) = (head.name(), first.name());
-            self.notes
-                .push(format!("`{name}` of `{model}` is a copy of its embedding and is left out"));
+            self.left_out.insert((reference.model, head.name().to_owned()));
         }
         Ok(())
     }
@@ -218,7 +234,7 @@ impl<'a> Planner<'a, '_> {
             for source in &section.sources {
                 for (rest, tensor) in self.layer(source, stack, layer) {
                     let name = format!("{prefix}.{}.{rest}", reference.first_layer + layer);
-                    self.check_expected(tensor.name(), &name, source, reference)?;
+                    self.check_expected(tensor, &name, source, reference)?;
                 }
             }
             for (rest, tensor) in self.layer(reference, stack, layer) {
@@ -228,8 +244,9 @@ impl<'a> Planner<'a, '_> {
                     let prefix = stacks.get(stack).map_or(prefix, |stack| &stack.prefix);
                     format!("{prefix}.{}.{rest}", source.first_layer + layer)
                 })?;
-                if let Some(inputs) = inputs {
-                    self.add(section, &levels, Found { name, inputs, position })?;
+                match inputs {
+                    Some(inputs) => self.add(section, &levels, Found { name, inputs, position })?,
+                    None => self.leave_out(reference, tensor),
                 }
             }
         }
@@ -246,13 +263,31 @@ impl<'a> Planner<'a, '_> {
         self.inventories[source.model].layers.get(&key).cloned().unwrap_or_default()
     }
 
+    fn leave_out(&mut self, source: &Source, tensor: &StoredTensor) {
+        self.left_out.insert((source.model, tensor.name().to_owned()));
+    }
+
+    /// Says once a model what was left out.
+    fn note_left_out(&mut self) {
+        for (index, model) in self.models.iter().enumerate() {
+            let mut names = self.left_out.iter().filter(|(model, _)| *model == index);
+            let Some((_, first)) = names.next() else { continue };
+            let (more, model) = (names.count(), model.name());
+            let others = if more == 0 { String::new() } else { format!(" and {more} more") };
+            self.notes.push(format!(
+                "`{first}`{others} of `{model}` are left out: not all models have them, and they are recomputed on loading or a copy of the embedding"
+            ));
+        }
+    }
+
     /// Refuses whole models with a tensor that the reference does not have, be it
     /// in a stack of layers that only they have.
-    fn check_whole_models(&self, section: &Section) -> Result<(), EngineError> {
+    fn check_whole_models(&mut self, section: &Section) -> Result<(), EngineError> {
         let reference = section.reference();
         for source in &section.sources {
-            for tensor in self.models[source.model].checkpoint.tensors() {
-                self.check_expected(tensor.name(), tensor.name(), source, reference)?;
+            let models = self.models;
+            for tensor in models[source.model].checkpoint.tensors() {
+                self.check_expected(tensor, tensor.name(), source, reference)?;
             }
         }
         Ok(())
@@ -261,20 +296,24 @@ impl<'a> Planner<'a, '_> {
     /// Refuses a tensor of a source that the reference does not have, so that
     /// nothing is dropped in silence.
     fn check_expected(
-        &self,
-        tensor: &str,
+        &mut self,
+        tensor: &StoredTensor,
         in_reference: &str,
         source: &Source,
         reference: &Source,
     ) -> Result<(), EngineError> {
         let (model, first) = (&self.models[source.model], &self.models[reference.model]);
-        let known = first.checkpoint.tensor(in_reference).is_some();
-        let redundant = is_head(tensor) && model.architecture.is_tied();
-        if known || redundant || is_recomputed(tensor) {
+        let name = tensor.name();
+        if first.checkpoint.tensor(in_reference).is_some() {
+            return Ok(());
+        }
+        let redundant = is_head(name) && model.architecture.is_tied();
+        if redundant || is_recomputed(name, tensor.shape()) {
+            self.left_out.insert((source.model, name.to_owned()));
             return Ok(());
         }
         Err(EngineError::MissingTensor {
-            tensor: tensor.to_owned(),
+            tensor: name.to_owned(),
             model: first.name(),
             first: model.name(),
         })
@@ -299,7 +338,7 @@ impl<'a> Planner<'a, '_> {
             };
             match model.checkpoint.tensor(&wanted).or_else(tied) {
                 Some(tensor) => inputs.push(tensor),
-                None if is_recomputed(name) => return Ok(None),
+                None if is_recomputed(name, shape) => return Ok(None),
                 None => {
                     return Err(EngineError::MissingTensor {
                         tensor: wanted,

@@ -1,5 +1,6 @@
 //! Checkpoints whose tensors are named in other ways.
 
+use mergecore::DType;
 use serde_json::{Value, json};
 
 use crate::support::{Folder, Model, Tensor, llama, llama_config};
@@ -87,9 +88,13 @@ fn as_many_experts_as_layers_stay_experts() {
 fn mask_buffers_may_be_missing_and_biases_may_not() {
     let folder = Folder::new();
     let names = ["transformer.wte.weight", "transformer.h.0.attn.c_attn.weight"];
-    let buffers = ["transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias"];
+    let mask = "transformer.h.0.attn.bias".to_owned();
     let config = json!({ "model_type": "gpt2", "n_layer": 1 });
-    let (plain, all) = (model(&names, 1.0), model(&[&names[..], &buffers[..]].concat(), 1.0));
+    let plain = model(&names, 1.0);
+    let mut all = plain.clone();
+    all.insert(mask.clone(), Tensor::of(DType::F32, &[1, 1, 2, 2], &[1.0; 4]));
+    let masked = "transformer.h.0.attn.masked_bias".to_owned();
+    all.insert(masked, Tensor::of(DType::F32, &[], &[-10_000.0]));
     folder.write("plain", &config, &plain);
     folder.write("all", &config, &all);
     let linear = |first: &str, second: &str| {
@@ -100,11 +105,20 @@ fn mask_buffers_may_be_missing_and_biases_may_not() {
     assert!(folder.merge(&linear("all", "all")) == all);
     assert!(folder.merge(&linear("all", "plain")) == plain);
     assert!(folder.merge(&linear("plain", "all")) == plain);
-    let bias = model(&[names[0], names[1], "transformer.h.0.attn.c_attn.bias"], 1.0);
-    folder.write("bias", &config, &bias);
-    for recipe in [linear("bias", "plain"), linear("plain", "bias")] {
-        let error = folder.refuse(&recipe);
-        assert!(error.contains("`transformer.h.0.attn.c_attn.bias`"), "{error}");
+    for recipe in [linear("all", "plain"), linear("plain", "all")] {
+        let notes = folder.notes(&recipe);
+        let note = format!("`{mask}` and 1 more of `{}`", folder.path("all").display());
+        assert!(notes.iter().any(|found| found.contains(&note)), "{notes:?}");
+    }
+    // Of the mask's name, but a vector of weights.
+    for name in ["transformer.h.0.attn.c_attn.bias", "transformer.h.0.attn.bias"] {
+        let mut bias = plain.clone();
+        bias.insert(name.to_owned(), Tensor::of(DType::F32, &[4], &[1.0; 4]));
+        folder.write("bias", &config, &bias);
+        for recipe in [linear("bias", "plain"), linear("plain", "bias")] {
+            let error = folder.refuse(&recipe);
+            assert!(error.contains(&format!("`{name}`")), "{error}");
+        }
     }
 }
 
@@ -266,4 +280,19 @@ fn models_without_layer_counts_are_merged_by_name() {
     assert!(folder.read("merged") == llama(2, 2.0));
     let error = folder.merge_with(&linear("short", "long"), "none", &options).unwrap_err();
     assert!(error.to_string().contains("`model.layers.2."), "{error}");
+}
+
+#[test]
+fn layers_that_are_not_recognised_are_noted() {
+    let folder = Folder::new();
+    // One layer more than config.json counts, as of a predictor of later tokens.
+    for (name, value) in [("a", 1.0), ("b", 3.0)] {
+        folder.write(name, &llama_config(2), &llama(3, value));
+    }
+    let recipe = "merge_method: slerp\nbase_model: DIR/a\nmodels: [{model: DIR/a}, {model: DIR/b}]\nparameters: {t: [0, 1]}";
+    let notes = folder.notes(recipe);
+    assert!(
+        notes.iter().any(|note| note.contains("gradients are at their first point")),
+        "{notes:?}"
+    );
 }

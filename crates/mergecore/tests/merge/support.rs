@@ -158,6 +158,13 @@ impl Folder {
         error.to_string()
     }
 
+    /// What planning the recipe has to say.
+    pub(crate) fn notes(&self, recipe: &str) -> Vec<String> {
+        let recipe = recipe.replace("DIR", &self.0.path().display().to_string());
+        let config = MergeConfig::from_yaml_str(&recipe).unwrap();
+        mergecore::plan(&config, &MergeOptions::default()).unwrap().notes().to_vec()
+    }
+
     /// The tensors of a checkpoint, by the safetensors crate.
     pub(crate) fn read(&self, name: &str) -> Model {
         let mut model = Model::new();
