@@ -160,8 +160,7 @@ impl Folder {
 
     /// What planning the recipe has to say.
     pub(crate) fn notes(&self, recipe: &str) -> Vec<String> {
-        let recipe = recipe.replace("DIR", &self.0.path().display().to_string());
-        let config = MergeConfig::from_yaml_str(&recipe).unwrap();
+        let config = self.recipe(recipe).unwrap();
         mergecore::plan(&config, &MergeOptions::default()).unwrap().notes().to_vec()
     }
 
