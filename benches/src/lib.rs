@@ -1,25 +1,25 @@
 //! Inputs for the benchmarks in `benches/benches` and for `make-checkpoint`.
 
 use mergecore::{Element, bf16};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 /// A reproducible source of numbers like a model's weights: nearly normal (a sum
 /// of uniform numbers), mean 0.
 #[derive(Debug, Clone)]
-pub struct Normal(u64);
+pub struct Normal(ChaCha8Rng);
 
 impl Normal {
     /// A source with its own seed.
     pub fn new(seed: u64) -> Self {
-        Normal(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Normal(ChaCha8Rng::seed_from_u64(seed))
     }
 
     /// The next number, with this standard deviation.
     pub fn next(&mut self, deviation: f64) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
+        let bits: u64 = self.0.random();
         // Four uniform 16-bit numbers have a variance of 4 / 12.
-        let sum: f64 = (0..4).map(|i| (self.0 >> (16 * i) & 0xffff) as f64 / 65536.0 - 0.5).sum();
+        let sum: f64 = (0..4).map(|i| (bits >> (16 * i) & 0xffff) as f64 / 65536.0 - 0.5).sum();
         sum * deviation * 3f64.sqrt()
     }
 }

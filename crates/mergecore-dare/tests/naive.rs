@@ -5,32 +5,10 @@ use mergecore_dare::{Dare, DareLinearMethod, DareTiesMethod, Rescale};
 use mergecore_kernel::{Argument, Method};
 use mergecore_tensor::{Element, bf16, f16};
 use proptest::prelude::*;
-use support::{Data, Random, assert_rounded, bound, merged, sum, task_vectors};
+use support::{Data, Random, assert_rounded, bound, merged, rescaled, task_vectors};
 
 #[path = "../../mergecore-kernel/tests/support/mod.rs"]
 mod support;
-
-fn norm(values: &[f64], how: Rescale) -> f64 {
-    let magnitudes = values.iter().map(|value| value.abs());
-    match how {
-        Rescale::L2 => sum(magnitudes.map(|x| x * x)).sqrt(),
-        Rescale::Linf => magnitudes.fold(0.0, f64::max),
-        _ => sum(magnitudes),
-    }
-}
-
-fn rescaled(deltas: &[f64], kept: Vec<f64>, density: f64, how: Option<Rescale>) -> Vec<f64> {
-    let factor = match how {
-        None => return kept,
-        Some(Rescale::Density) if density > 0.0 => 1.0 / density,
-        Some(Rescale::Density) => 1.0,
-        Some(how) => {
-            let (before, after) = (norm(deltas, how), norm(&kept, how));
-            if before < 1e-7 || after < 1e-7 { 1.0 } else { before / after }
-        }
-    };
-    kept.into_iter().map(|delta| delta * factor).collect()
-}
 
 fn naive(inputs: &[Vec<f64>], params: &Dare, consensus: bool) -> Vec<f64> {
     let base = &inputs[0];

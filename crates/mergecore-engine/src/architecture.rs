@@ -153,13 +153,13 @@ impl Architecture {
 }
 
 /// Whether a tensor is the output head.
-pub fn is_head(name: &str) -> bool {
+pub(crate) fn is_head(name: &str) -> bool {
     name.split('.').any(|part| HEADS.contains(&part))
 }
 
 /// Whether a tensor of that name and shape is recomputed on loading, so that it may
 /// be left out.
-pub fn is_recomputed(name: &str, shape: &[usize]) -> bool {
+pub(crate) fn is_recomputed(name: &str, shape: &[usize]) -> bool {
     let matches = |(ending, rank): &(&str, Option<usize>)| {
         name.ends_with(ending) && rank.is_none_or(|rank| rank == shape.len())
     };

@@ -10,7 +10,7 @@ mod options;
 mod plan;
 mod registry;
 
-pub use architecture::{Architecture, Role, Stack, is_head, is_recomputed};
+pub use architecture::{Architecture, Role, Stack};
 pub use error::EngineError;
 pub use execute::MergeReport;
 pub use options::{CancelFlag, MergeOptions, Progress, ProgressCallback};

@@ -10,7 +10,7 @@ use crate::plan::{MergePlan, Model, Operation};
 pub(crate) fn build(plan: &MergePlan, hashes: &[TensorHashes]) -> Value {
     let tensors = plan.tensors.iter().zip(hashes).enumerate().map(|(index, (tensor, hashes))| {
         let operation = match tensor.operation {
-            Operation::Copy | Operation::CopyEqual => "copy",
+            Operation::Copy => "copy",
             Operation::Merge(_) => "merge",
         };
         let inputs = tensor.inputs.iter().enumerate().map(|(index, input)| {

@@ -15,6 +15,8 @@ pub use mergecore_engine::{
     Registry, Tally, stream_key,
 };
 pub use mergecore_io::{Checkpoint, IoError, StoredTensor, TensorSource};
+/// What a merge method of one's own is written with.
+pub use mergecore_kernel as kernel;
 pub use mergecore_kernel::{KernelError, Method, Rescale, StreamKey, ndarray};
 pub use mergecore_tensor::{DType, Element, bf16, f16};
 

@@ -128,34 +128,28 @@ impl MergePlan {
         hashes: &[TensorHashes],
     ) -> Result<(), EngineError> {
         let json = |value: &Map<String, Value>| format!("{:#}\n", Value::Object(value.clone()));
-        write_synced(&dir.join("config.json"), json(&self.config).as_bytes())?;
+        write_file(&dir.join("config.json"), json(&self.config).as_bytes())?;
         for companion in &self.companions {
-            let content = std::fs::read(&companion.path).map_err(|source| IoError::System {
-                action: "read",
-                path: companion.path.clone(),
-                source,
-            })?;
-            write_synced(&dir.join(companion.name), &content)?;
+            let content = std::fs::read(&companion.path)
+                .map_err(|source| system("read", &companion.path, source))?;
+            write_file(&dir.join(companion.name), &content)?;
         }
-        write_synced(&dir.join("mergecore_config.yml"), self.recipe.as_bytes())?;
+        write_file(&dir.join("mergecore_config.yml"), self.recipe.as_bytes())?;
         if options.model_card {
-            write_synced(&dir.join("README.md"), card::render(self).as_bytes())?;
+            write_file(&dir.join("README.md"), card::render(self).as_bytes())?;
         }
         let manifest = manifest::build(self, hashes);
-        write_synced(&dir.join("merge_manifest.json"), format!("{manifest:#}\n").as_bytes())
+        write_file(&dir.join("merge_manifest.json"), format!("{manifest:#}\n").as_bytes())
     }
 }
 
-fn write_synced(path: &Path, content: &[u8]) -> Result<(), EngineError> {
-    use std::io::Write;
-    let mut file = std::fs::File::create_new(path).map_err(system("create", path))?;
-    file.write_all(content).map_err(system("write", path))?;
-    file.sync_all().map_err(system("sync", path))?;
-    Ok(())
+/// Writes a small file; [`StagedDir::commit`] syncs it with the others.
+fn write_file(path: &Path, content: &[u8]) -> Result<(), EngineError> {
+    std::fs::write(path, content).map_err(|source| system("write", path, source))
 }
 
-fn system(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> EngineError {
-    move |source| IoError::System { action, path: path.to_owned(), source }.into()
+fn system(action: &'static str, path: &Path, source: std::io::Error) -> EngineError {
+    IoError::System { action, path: path.to_owned(), source }.into()
 }
 
 /// The path without links and dots as far as it exists.
@@ -224,12 +218,8 @@ impl Budget {
         let Some(max_memory) = max_memory else {
             return Budget { workers: threads, per_worker: PER_WORKER };
         };
-        let least = tensors
-            .iter()
-            .map(|tensor| BLOCK * bytes_per_element(tensor))
-            .max()
-            .unwrap_or(1)
-            .max(1);
+        let least =
+            tensors.iter().map(|tensor| BLOCK * bytes_per_element(tensor)).max().unwrap_or(1);
         let workers = (max_memory / least).clamp(1, threads as u64);
         Budget { workers: workers as usize, per_worker: (max_memory / workers).min(PER_WORKER) }
     }

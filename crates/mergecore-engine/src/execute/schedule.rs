@@ -131,14 +131,28 @@ impl<'a> Schedule<'a> {
 
     /// Begins with a tensor, which is complete at once where it has no elements.
     fn begin(&self, index: usize) -> Result<Begun<'a>, EngineError> {
-        let (tensor, mut chunks) = Active::start(self.job, index)?;
+        let (tensor, chunks) = Active::start(self.job, index)?;
+        Ok(match self.settle(&tensor, chunks)? {
+            Some(chunks) => {
+                Begun::Active(Entry { tensor: Arc::new(tensor), chunks: chunks.into(), running: 0 })
+            }
+            None => Begun::Complete((tensor.hashes(), tensor.notes(self.job))),
+        })
+    }
+
+    /// Goes on to the first pass that has chunks; `None` when there is none.
+    fn settle(
+        &self,
+        tensor: &Active<'a>,
+        mut chunks: Vec<Range<u64>>,
+    ) -> Result<Option<Vec<Range<u64>>>, EngineError> {
         while chunks.is_empty() {
             match tensor.advance(self.job)? {
                 Some(next) => chunks = next,
-                None => return Ok(Begun::Complete((tensor.hashes(), tensor.notes(self.job)))),
+                None => return Ok(None),
             }
         }
-        Ok(Begun::Active(Entry { tensor: Arc::new(tensor), chunks: chunks.into(), running: 0 }))
+        Ok(Some(chunks))
     }
 
     /// After a chunk: the worker that completes a pass prepares the next one.
@@ -154,13 +168,7 @@ impl<'a> Schedule<'a> {
         }
         // Nobody else can touch the entry now: it has no chunks to take.
         drop(queue);
-        let mut next = tensor.advance(self.job);
-        while let Ok(Some(chunks)) = &next
-            && chunks.is_empty()
-        {
-            next = tensor.advance(self.job);
-        }
-        match next {
+        match self.settle(tensor, Vec::new()) {
             Ok(Some(chunks)) => {
                 let mut queue = self.queue();
                 let entry =

@@ -51,10 +51,6 @@ impl Pass {
             Pass::Done => Vec::new(),
         }
     }
-
-    fn covers(&self, extent: Extent) -> bool {
-        self.ranges(extent).iter().map(|range| range.end - range.start).sum::<u64>() == extent.len()
-    }
 }
 
 /// A tensor being worked on.
@@ -117,7 +113,7 @@ impl<'a> Active<'a> {
             output_hash: hash.then(|| hasher(tensor.dtype.size())),
         };
         let pass = match &tensor.operation {
-            Operation::Copy | Operation::CopyEqual => Pass::Copy,
+            Operation::Copy => Pass::Copy,
             Operation::Merge(kernel) => {
                 let step = kernel.first(extent).map_err(|source| active.kernel_error(source))?;
                 step.into()
@@ -145,8 +141,9 @@ impl<'a> Active<'a> {
                 .map(move |start| start..range.end.min(start + chunk))
         };
         let chunks: Vec<Range<u64>> = pass.ranges(self.extent).into_iter().flat_map(cut).collect();
+        let covered: u64 = chunks.iter().map(|chunk| chunk.end - chunk.start).sum();
         let state = &mut *self.state();
-        state.inspect = !state.inspected && pass.covers(self.extent);
+        state.inspect = !state.inspected && covered == self.extent.len();
         state.inspected |= state.inspect;
         state.expected = chunks.iter().rev().map(|chunk| chunk.start).collect();
         *self.pass.write().unwrap_or_else(PoisonError::into_inner) = pass;

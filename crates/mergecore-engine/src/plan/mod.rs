@@ -10,7 +10,7 @@ mod tensors;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mergecore_config::{MergeConfig, TokenizerSource};
+use mergecore_config::MergeConfig;
 use mergecore_io::{Checkpoint, Companion, CompanionKind, Layout, TensorSpec};
 use mergecore_kernel::{Kernel, StreamKey};
 use serde_json::{Map, Value};
@@ -171,15 +171,6 @@ fn companions(
         ));
     }
     companions
-}
-
-/// How a tokenizer source is called in messages.
-fn tokenizer_name(source: &TokenizerSource) -> String {
-    match source {
-        TokenizerSource::Union => "union".to_owned(),
-        TokenizerSource::Base => "base".to_owned(),
-        TokenizerSource::Model(model) => model.to_string(),
-    }
 }
 
 /// A kernel that is shared by the threads working on one tensor.

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use mergecore_config::{MergeConfig, ModelRef, RecipePath};
+use mergecore_config::{MergeConfig, ModelRef, RecipePath, TokenizerSource};
 use mergecore_io::Checkpoint;
 
 use super::inputs::{Entry, entries};
-use super::tokenizer_name;
 use crate::architecture::Architecture;
 use crate::{EngineError, MergeOptions};
 
@@ -75,6 +74,15 @@ pub(super) fn check_supported(config: &MergeConfig) -> Result<(), EngineError> {
 
 const TOKENIZER: &str = "leave it out: the output then has the base model's tokenizer, which fits where all vocabularies are the same";
 const CHAT_TEMPLATE: &str = "leave it out: the output then has the base model's chat template";
+
+/// How a tokenizer source is called in messages.
+fn tokenizer_name(source: &TokenizerSource) -> String {
+    match source {
+        TokenizerSource::Union => "union".to_owned(),
+        TokenizerSource::Base => "base".to_owned(),
+        TokenizerSource::Model(model) => model.to_string(),
+    }
+}
 
 /// Every place that names a model whose weights are needed, the base last.
 fn named_models(config: &MergeConfig) -> Vec<Entry<'_>> {

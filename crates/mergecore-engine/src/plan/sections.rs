@@ -120,14 +120,8 @@ impl Context<'_> {
             for source in &sources {
                 self.check_whole_stack(source, &sources[reference], index)?;
             }
-            let stack = (Some(index), stack.layers);
-            sections.push(Section {
-                stack: stack.0,
-                site,
-                sources: sources.clone(),
-                reference,
-                layers: stack.1,
-            });
+            let (stack, layers, sources) = (Some(index), stack.layers, sources.clone());
+            sections.push(Section { stack, site, sources, reference, layers });
         }
         if sections.is_empty() {
             sections.push(Section { stack: None, site, sources, reference, layers: 0 });

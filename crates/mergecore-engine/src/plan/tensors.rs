@@ -1,5 +1,6 @@
 //! Every output tensor: its inputs, operation, dtype and shape.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,10 +35,9 @@ pub struct PlannedTensor {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Operation {
-    /// The only input's bytes are copied.
+    /// The first input's bytes are copied; the others, if there are any, must be
+    /// equal to it.
     Copy,
-    /// All inputs must be equal; the first one's bytes are copied.
-    CopyEqual,
     /// The inputs are widened, merged, and rounded once.
     Merge(SharedKernel),
 }
@@ -86,7 +86,13 @@ pub(super) fn plan(
     };
     if let (Some(first), Some(last)) = (sections.first(), sections.last()) {
         if first.site.slice.is_none() {
-            planner.check_whole_models(first)?;
+            planner.refuse_dropping(first, &|_| true)?;
+        } else {
+            planner.refuse_dropping(first, &|role| role == Role::Before)?;
+            planner.refuse_dropping(last, &|role| role == Role::After)?;
+            for section in sections {
+                planner.refuse_dropping(section, &|role| matches!(role, Role::Layer { .. }))?;
+            }
         }
         planner.outside(first, Role::Before)?;
         planner.outside(last, Role::After)?;
@@ -171,11 +177,6 @@ impl<'a> Planner<'a, '_> {
         if role == Role::After {
             self.agree_on_head(&mut expected, reference)?;
         }
-        for source in &section.sources {
-            for tensor in of_role(&self.inventories[source.model]) {
-                self.check_expected(tensor, tensor.name(), source, reference)?;
-            }
-        }
         for tensor in expected {
             let name = tensor.name();
             let inputs = self.find(section, name, tensor.shape(), |_| name.to_owned())?;
@@ -218,7 +219,7 @@ impl<'a> Planner<'a, '_> {
                 });
             }
             expected.retain(|tensor| tensor.name() != head.name());
-            self.left_out.insert((reference.model, head.name().to_owned()));
+            self.leave_out(reference, head);
         }
         Ok(())
     }
@@ -231,12 +232,6 @@ impl<'a> Planner<'a, '_> {
         for layer in 0..section.layers {
             let last = section.layers - 1;
             let position = if last == 0 { 1.0 } else { layer as f64 / last as f64 };
-            for source in &section.sources {
-                for (rest, tensor) in self.layer(source, stack, layer) {
-                    let name = format!("{prefix}.{}.{rest}", reference.first_layer + layer);
-                    self.check_expected(tensor, &name, source, reference)?;
-                }
-            }
             for (rest, tensor) in self.layer(reference, stack, layer) {
                 let name = format!("{prefix}.{}.{rest}", next + layer);
                 let inputs = self.find(section, &name, tensor.shape(), |source| {
@@ -280,43 +275,51 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
-    /// Refuses whole models with a tensor that the reference does not have, be it
-    /// in a stack of layers that only they have.
-    fn check_whole_models(&mut self, section: &Section) -> Result<(), EngineError> {
+    /// Refuses tensors of a section's sources that its reference does not have, so
+    /// that nothing is dropped in silence. Looked at are those of the roles asked
+    /// for and, of the layers, those of the section.
+    fn refuse_dropping(
+        &mut self,
+        section: &Section,
+        asked: &dyn Fn(Role<'_>) -> bool,
+    ) -> Result<(), EngineError> {
         let reference = section.reference();
+        let (models, first) = (self.models, &self.models[reference.model]);
         for source in &section.sources {
-            let models = self.models;
-            for tensor in models[source.model].checkpoint.tensors() {
-                self.check_expected(tensor, tensor.name(), source, reference)?;
+            let model = &models[source.model];
+            for tensor in model.checkpoint.tensors() {
+                let name = tensor.name();
+                let role = model.architecture.role(name);
+                if !asked(role) {
+                    continue;
+                }
+                let counterpart = match role {
+                    Role::Layer { stack, layer, rest } if section.stack == Some(stack) => {
+                        let layers = source.first_layer..source.first_layer + section.layers;
+                        let stack = first.architecture.stacks().get(stack);
+                        let Some(stack) = stack.filter(|_| layers.contains(&layer)) else {
+                            continue;
+                        };
+                        let layer = layer - source.first_layer + reference.first_layer;
+                        Cow::Owned(format!("{}.{layer}.{rest}", stack.prefix))
+                    }
+                    _ => Cow::Borrowed(name),
+                };
+                if first.checkpoint.tensor(&counterpart).is_some() {
+                    continue;
+                }
+                let redundant = is_head(name) && model.architecture.is_tied();
+                if !redundant && !is_recomputed(name, tensor.shape()) {
+                    return Err(EngineError::MissingTensor {
+                        tensor: name.to_owned(),
+                        model: first.name(),
+                        first: model.name(),
+                    });
+                }
+                self.leave_out(source, tensor);
             }
         }
         Ok(())
-    }
-
-    /// Refuses a tensor of a source that the reference does not have, so that
-    /// nothing is dropped in silence.
-    fn check_expected(
-        &mut self,
-        tensor: &StoredTensor,
-        in_reference: &str,
-        source: &Source,
-        reference: &Source,
-    ) -> Result<(), EngineError> {
-        let (model, first) = (&self.models[source.model], &self.models[reference.model]);
-        let name = tensor.name();
-        if first.checkpoint.tensor(in_reference).is_some() {
-            return Ok(());
-        }
-        let redundant = is_head(name) && model.architecture.is_tied();
-        if redundant || is_recomputed(name, tensor.shape()) {
-            self.left_out.insert((source.model, name.to_owned()));
-            return Ok(());
-        }
-        Err(EngineError::MissingTensor {
-            tensor: name.to_owned(),
-            model: first.name(),
-            first: model.name(),
-        })
     }
 
     /// The input of each source, or `None` for a tensor that is to be left out.
@@ -379,8 +382,7 @@ impl<'a> Planner<'a, '_> {
         });
         let mut all: Vec<TensorInput> = all.collect();
         let operation = match kernel {
-            None if all.len() == 1 => Operation::Copy,
-            None => Operation::CopyEqual,
+            None => Operation::Copy,
             Some(kernel) => match kernel.selects() {
                 None => Operation::Merge(kernel),
                 Some(index) => {

@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test binary uses a part of it
 
 use mergecore_kernel::{
-    Argument, Arguments, Binding, Element, Kernel, Method, StreamKey, merge_slices,
+    Argument, Arguments, Binding, Element, Kernel, Method, Rescale, StreamKey, merge_slices,
 };
 use serde_json::Value;
 
@@ -31,6 +31,35 @@ impl Random {
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
+}
+
+/// A norm by its definition.
+fn norm(values: &[f64], how: Rescale) -> f64 {
+    let magnitudes = values.iter().map(|value| value.abs());
+    match how {
+        Rescale::L2 => sum(magnitudes.map(|x| x * x)).sqrt(),
+        Rescale::Linf => magnitudes.fold(0.0, f64::max),
+        _ => sum(magnitudes),
+    }
+}
+
+/// Pruned deltas scaled up as asked for.
+pub(crate) fn rescaled(
+    deltas: &[f64],
+    kept: Vec<f64>,
+    density: f64,
+    how: Option<Rescale>,
+) -> Vec<f64> {
+    let factor = match how {
+        None => return kept,
+        Some(Rescale::Density) if density > 0.0 => 1.0 / density,
+        Some(Rescale::Density) => 1.0,
+        Some(how) => {
+            let (before, after) = (norm(deltas, how), norm(&kept, how));
+            if before < 1e-7 || after < 1e-7 { 1.0 } else { before / after }
+        }
+    };
+    kept.into_iter().map(|delta| delta * factor).collect()
 }
 
 /// What a base and its models are filled with.
