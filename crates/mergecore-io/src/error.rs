@@ -4,6 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use mergecore_tensor::DType;
+
 use crate::header::{HeaderError, MAX_HEADER_BYTES};
 use crate::index::IndexError;
 
@@ -263,6 +265,32 @@ pub enum IoError {
         expected: u64,
         /// Bytes of the buffer.
         found: u64,
+    },
+    /// Rows outside the tensor were asked for.
+    #[error("rows {}..{} of tensor `{tensor}` were asked for, which has {rows}", range.start, range.end)]
+    RowRange {
+        /// The tensor.
+        tensor: String,
+        /// The rows asked for.
+        range: Range<usize>,
+        /// How many there are.
+        rows: usize,
+    },
+    /// Rows of different tensors do not fit together.
+    #[error(
+        "rows of tensor `{tensor}`, {dtype} of shape {row:?} each, cannot stand below rows that are {expected_dtype} of shape {expected_row:?}"
+    )]
+    RowsDiffer {
+        /// The tensor.
+        tensor: String,
+        /// Its dtype.
+        dtype: DType,
+        /// The shape of a row of it.
+        row: Vec<usize>,
+        /// The dtype of the rows above.
+        expected_dtype: DType,
+        /// The shape of a row above.
+        expected_row: Vec<usize>,
     },
     /// A file lost bytes after its header was read.
     #[error(

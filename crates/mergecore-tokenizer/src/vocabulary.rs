@@ -1,0 +1,96 @@
+//! Which token an id is.
+
+use std::path::Path;
+
+use crate::TokenizerError;
+use crate::files::{ById, TokenizerConfig, TokenizerJson, Tokens, read, read_json};
+
+/// Files that hold a vocabulary in a form that is not parsed.
+const OPAQUE: [&str; 4] =
+    ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json"];
+
+/// The tokens of a tokenizer by id, as far as its files say.
+///
+/// ```
+/// use mergecore_tokenizer::Vocabulary;
+///
+/// let dir = tempfile::tempdir().unwrap();
+/// std::fs::write(dir.path().join("vocab.json"), r#"{"Hello": 0, " world": 1}"#).unwrap();
+/// std::fs::write(dir.path().join("added_tokens.json"), r#"{"<pad>": 2}"#).unwrap();
+///
+/// let vocabulary = Vocabulary::read(dir.path())?;
+/// assert_eq!(vocabulary.token(2), Some("<pad>"));
+/// assert_eq!(vocabulary.len(), 3);
+/// # Ok::<(), mergecore_tokenizer::TokenizerError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Vocabulary {
+    /// All tokens, or only those added to an opaque vocabulary.
+    pub(crate) tokens: Tokens,
+    /// Whether `tokens` are all there are.
+    pub(crate) listed: bool,
+    /// A vocabulary that was not parsed: the file's name and content.
+    pub(crate) opaque: Option<(&'static str, Vec<u8>)>,
+}
+
+impl Vocabulary {
+    /// Reads the vocabulary from the tokenizer's files in a model's directory. If
+    /// there are none, it is empty.
+    ///
+    /// # Errors
+    /// If a file is there and cannot be read or understood.
+    pub fn read(dir: &Path) -> Result<Self, TokenizerError> {
+        let mut vocabulary = Vocabulary::default();
+        for name in OPAQUE {
+            if let Some(content) = read(&dir.join(name))? {
+                vocabulary.opaque = Some((name, content));
+                break;
+            }
+        }
+        if let Some(TokenizerJson { model, added_tokens }) = read_json(&dir.join("tokenizer.json"))?
+        {
+            let ById(tokens) = model.vocab;
+            vocabulary.listed = !tokens.is_empty();
+            vocabulary.tokens = tokens;
+            vocabulary.add(added_tokens.into_iter().map(|added| (added.id, added.content)));
+            return Ok(vocabulary);
+        }
+        if let Some(ById(tokens)) = read_json(&dir.join("vocab.json"))? {
+            vocabulary.listed = !tokens.is_empty();
+            vocabulary.tokens = tokens;
+        } else if let Some(content) = read(&dir.join("vocab.txt"))? {
+            let text = String::from_utf8_lossy(&content);
+            vocabulary.tokens = (0..).zip(text.lines().map(str::to_owned)).collect();
+            vocabulary.listed = true;
+        }
+        if let Some(ById(added)) = read_json(&dir.join("added_tokens.json"))? {
+            vocabulary.add(added);
+        }
+        if let Some(TokenizerConfig { added_tokens_decoder }) =
+            read_json(&dir.join("tokenizer_config.json"))?
+        {
+            let added = added_tokens_decoder.into_iter();
+            vocabulary.add(added.map(|(id, added)| (id, added.content)));
+        }
+        Ok(vocabulary)
+    }
+
+    fn add(&mut self, tokens: impl IntoIterator<Item = (u32, String)>) {
+        self.tokens.extend(tokens);
+    }
+
+    /// The token of an id, where it is known.
+    pub fn token(&self, id: u32) -> Option<&str> {
+        self.tokens.get(&id).map(String::as_str)
+    }
+
+    /// The number of tokens that are known one by one.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether no token is known.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+}
