@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mergecore_io::{Checkpoint, TensorSource};
+use mergecore_io::{Checkpoint, StoredTensor, TensorSource};
 use serde_json::{Map, Value};
 
 /// Keys of config.json that count the layers of a stack.
@@ -44,6 +44,7 @@ pub struct Architecture {
     /// Whether config.json counts layers.
     counts_layers: bool,
     tied: Option<bool>,
+    vocabulary_sizes: Vec<usize>,
 }
 
 /// Layers that are numbered under one prefix.
@@ -109,7 +110,16 @@ impl Architecture {
                 });
             }
         }
-        Architecture { stacks, counts_layers: !counts.is_empty(), tied: tied(config) }
+        let mut vocabulary_sizes = Vec::new();
+        visit(config, &mut |object, _| {
+            vocabulary_sizes.extend(object.get("vocab_size").and_then(as_usize));
+        });
+        Architecture {
+            stacks,
+            counts_layers: !counts.is_empty(),
+            tied: tied(config),
+            vocabulary_sizes,
+        }
     }
 
     /// The stacks of layers, ordered by prefix.
@@ -133,15 +143,34 @@ impl Architecture {
         if is_embedding(name) { Role::Before } else { Role::After }
     }
 
+    /// The sizes of vocabulary that config.json states, its `vocab_size` first.
+    pub fn vocabulary_sizes(&self) -> &[usize] {
+        &self.vocabulary_sizes
+    }
+
+    /// Whether a tensor has a row for each token: it lies outside the layers and its
+    /// first dimension is a vocabulary's size.
+    pub fn is_by_token(&self, name: &str, shape: &[usize]) -> bool {
+        let rows = shape.first();
+        rows.is_some_and(|rows| self.vocabulary_sizes.contains(rows))
+            && !matches!(self.role(name), Role::Layer { .. })
+    }
+
     /// The tensor that stands in for an output head that is not stored because it
-    /// is the embedding: the only embedding of the head's shape.
+    /// is the embedding: the only embedding of the head's shape, or with another
+    /// number of tokens.
     pub fn tied_to(&self, head: &str, shape: &[usize], checkpoint: &Checkpoint) -> Option<String> {
         if self.tied == Some(false) || !is_head(head) {
             return None;
         }
+        let fits = |tensor: &StoredTensor| {
+            let (name, own) = (tensor.name(), tensor.shape());
+            let by_token = own.get(1..) == shape.get(1..) && self.is_by_token(name, own);
+            own == shape || by_token
+        };
         let mut embeddings = checkpoint
             .tensors()
-            .filter(|tensor| self.role(tensor.name()) == Role::Before && tensor.shape() == shape);
+            .filter(|tensor| self.role(tensor.name()) == Role::Before && fits(tensor));
         let first = embeddings.next()?;
         embeddings.next().is_none().then(|| first.name().to_owned())
     }
@@ -195,21 +224,33 @@ struct LayerCount {
     keys: Vec<String>,
 }
 
+/// Calls `see` with config.json and every object in it, and the keys that lead there.
+fn visit(config: &Map<String, Value>, see: &mut dyn FnMut(&Map<String, Value>, &[String])) {
+    fn enter(
+        object: &Map<String, Value>,
+        path: &[String],
+        see: &mut dyn FnMut(&Map<String, Value>, &[String]),
+    ) {
+        see(object, path);
+        for (key, value) in object.iter().filter(|_| path.len() < 4) {
+            if let Value::Object(inner) = value {
+                enter(inner, &[path, std::slice::from_ref(key)].concat(), see);
+            }
+        }
+    }
+    enter(config, &[], see);
+}
+
+fn as_usize(value: &Value) -> Option<usize> {
+    value.as_u64()?.try_into().ok()
+}
+
 /// The layer counts of config.json and of the objects in it.
 fn layer_counts(config: &Map<String, Value>) -> Vec<LayerCount> {
-    fn collect(object: &Map<String, Value>, path: &[String], found: &mut Vec<LayerCount>) {
-        for (key, value) in object {
-            if let Value::Object(inner) = value
-                && path.len() < 4
-            {
-                let path = [path, std::slice::from_ref(key)].concat();
-                collect(inner, &path, found);
-            }
-            let Some(layers) = value.as_u64().filter(|_| LAYER_COUNTS.contains(&key.as_str()))
-            else {
-                continue;
-            };
-            let layers = layers as usize;
+    let mut found: Vec<LayerCount> = Vec::new();
+    visit(config, &mut |object, path| {
+        for (key, value) in object.iter().filter(|(key, _)| LAYER_COUNTS.contains(&key.as_str())) {
+            let Some(layers) = as_usize(value) else { continue };
             match found.iter_mut().find(|count| count.layers == layers && count.path == path) {
                 Some(count) => count.keys.push(key.clone()),
                 None => {
@@ -217,9 +258,7 @@ fn layer_counts(config: &Map<String, Value>) -> Vec<LayerCount> {
                 }
             }
         }
-    }
-    let mut found = Vec::new();
-    collect(config, &[], &mut found);
+    });
     found
 }
 

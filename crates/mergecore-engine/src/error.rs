@@ -1,10 +1,14 @@
 //! Why a merge could not be planned or carried out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mergecore_config::Place;
 use mergecore_io::IoError;
 use mergecore_kernel::KernelError;
+use mergecore_tokenizer::{Disagreement, TokenizerError};
+
+use crate::ModelNotFound;
 
 /// Why a merge failed. The text is one paragraph: where, what is wrong, and what
 /// to do next.
@@ -128,15 +132,12 @@ pub enum EngineError {
         found: usize,
     },
     /// A model that is not there.
-    #[error("{place}: there is no directory `{path}`; check the spelling, and note that a relative path starts at the current directory{}",
-        if *hub_name { " (if it is a model's name on a hub: models by name are not supported yet, so download it and give the directory)" } else { "" })]
+    #[error("{place}: {source}")]
     ModelNotFound {
         /// Where the recipe names it.
         place: Box<Place>,
-        /// The path.
-        path: String,
-        /// Whether it could be a hub name.
-        hub_name: bool,
+        /// The model, and where it was looked for.
+        source: ModelNotFound,
     },
     /// A model that cannot be opened.
     #[error("{place}: {source}")]
@@ -232,7 +233,7 @@ pub enum EngineError {
     },
     /// Tensors of different shape.
     #[error(
-        "tensor `{tensor}` has shape {found:?} in `{model}` but {expected:?} in `{first}`; models can only be merged where shapes agree{hint}"
+        "tensor `{tensor}` has shape {found:?} in `{model}` but {expected:?} in `{first}`; models can only be merged where shapes agree, so check that they have the same architecture and size"
     )]
     Shapes {
         /// The tensor.
@@ -245,8 +246,44 @@ pub enum EngineError {
         first: String,
         /// Its shape there.
         expected: Box<[usize]>,
-        /// What to do about it, or nothing.
-        hint: &'static str,
+    },
+    /// Vocabularies of different size that are not known to count the same tokens.
+    #[error(
+        "{place}: tensor `{tensor}` has {found} rows of vocabulary in `{model}` but {expected} in `{first}`, and {}",
+        not_the_same(model, first, disagreement, without_tokenizer)
+    )]
+    Vocabularies {
+        /// Where the recipe names the model.
+        place: Box<Place>,
+        /// The tensor.
+        tensor: String,
+        /// The model.
+        model: String,
+        /// Its number of rows.
+        found: usize,
+        /// The model whose vocabulary the output takes.
+        first: String,
+        /// That one's number of rows.
+        expected: usize,
+        /// Why they are not known to be the same tokens: how the first model's
+        /// tokenizer differs from this one's.
+        disagreement: Disagreement,
+        /// Those of the two that have no tokenizer.
+        without_tokenizer: Vec<String>,
+    },
+    /// A tokenizer that had to be looked at and cannot be read.
+    #[error(
+        "{place}: the vocabularies of `{model}` and `{first}` differ in size, so their tokenizers must show which rows belong together, but {source}"
+    )]
+    Tokenizer {
+        /// Where the recipe names the model.
+        place: Box<Place>,
+        /// The model.
+        model: String,
+        /// The model whose vocabulary the output takes.
+        first: String,
+        /// What is wrong.
+        source: Arc<TokenizerError>,
     },
     /// A tensor that is merged in some models and copied in others.
     #[error(
@@ -352,6 +389,8 @@ impl EngineError {
             | EngineError::ArchitecturesDiffer { .. }
             | EngineError::MissingTensor { .. }
             | EngineError::Shapes { .. }
+            | EngineError::Vocabularies { .. }
+            | EngineError::Tokenizer { .. }
             | EngineError::DTypesDiffer { .. }
             | EngineError::IntegersDiffer { .. }
             | EngineError::NonFinite { .. }
@@ -373,4 +412,32 @@ fn names(takes: &[String]) -> String {
         return "no parameters".to_owned();
     }
     takes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn not_the_same(
+    model: &str,
+    first: &str,
+    disagreement: &Disagreement,
+    without_tokenizer: &[String],
+) -> String {
+    let lack = |names: &[String]| {
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        format!(
+            "{} {} no tokenizer vocabulary",
+            names.join(" and "),
+            if names.len() == 1 { "has" } else { "have" }
+        )
+    };
+    match disagreement {
+        Disagreement::Unknown if without_tokenizer.is_empty() => format!(
+            "their tokenizers are of different kinds, so that nothing shows which rows are the same tokens; put a tokenizer.json into both directories, or leave `{model}` out"
+        ),
+        Disagreement::Unknown => format!(
+            "{}, so that nothing shows which rows are the same tokens; put the tokenizer's files (tokenizer.json) beside the weights, or leave `{model}` out",
+            lack(without_tokenizer)
+        ),
+        differs => format!(
+            "their tokenizers do not agree on the rows they share (`{first}` against `{model}`: {differs}), so that different words would be mixed; merge models of one vocabulary, or leave `{model}` out (merging token by token, `tokenizer_source`, is not supported yet)"
+        ),
+    }
 }

@@ -1,8 +1,11 @@
 //! What a merge can be told besides its recipe.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use mergecore_config::ModelLocation;
 
 /// How to merge, besides what.
 ///
@@ -41,6 +44,9 @@ pub struct MergeOptions {
     pub progress: Option<ProgressCallback>,
     /// Set from elsewhere, stops the merge.
     pub cancel: Option<CancelFlag>,
+    /// Finds models that are not directories, by name; without one, the engine
+    /// knows directories only.
+    pub locator: Option<ModelLocator>,
 }
 
 impl Default for MergeOptions {
@@ -58,6 +64,7 @@ impl Default for MergeOptions {
             model_card: true,
             progress: None,
             cancel: None,
+            locator: None,
         }
     }
 }
@@ -93,6 +100,42 @@ impl ProgressCallback {
 impl fmt::Debug for ProgressCallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ProgressCallback")
+    }
+}
+
+/// Finds the directory of a model by its name and revision, or says where it looked
+/// in vain: a clause such as `the cache /c has no org/name`.
+///
+/// ```
+/// use mergecore_engine::ModelLocator;
+///
+/// let shelf = ModelLocator::new(|model| {
+///     let dir = std::path::Path::new("/models").join(&model.path);
+///     if dir.is_dir() { Ok(dir) } else { Err(format!("there is no {}", dir.display())) }
+/// });
+/// # let _ = shelf;
+/// ```
+#[derive(Clone)]
+pub struct ModelLocator(Arc<Locate>);
+
+type Locate = dyn Fn(&ModelLocation) -> Result<PathBuf, String> + Send + Sync;
+
+impl ModelLocator {
+    /// Wraps a function.
+    pub fn new(
+        locate: impl Fn(&ModelLocation) -> Result<PathBuf, String> + Send + Sync + 'static,
+    ) -> Self {
+        ModelLocator(Arc::new(locate))
+    }
+
+    pub(crate) fn call(&self, model: &ModelLocation) -> Result<PathBuf, String> {
+        (self.0)(model)
+    }
+}
+
+impl fmt::Debug for ModelLocator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ModelLocator")
     }
 }
 

@@ -79,6 +79,19 @@ impl Vocabulary {
         self.tokens.extend(tokens);
     }
 
+    /// Whether two directories have one and the same tokenizer.json, to the byte:
+    /// quicker to find out than to read both.
+    pub fn is_same_file(first: &Path, second: &Path) -> bool {
+        let content = |dir: &Path| read(&dir.join("tokenizer.json")).ok().flatten();
+        content(first).is_some_and(|first| content(second) == Some(first))
+    }
+
+    /// Whether the vocabulary as a whole is known, be it token by token or as a file
+    /// that is not parsed.
+    pub fn is_known(&self) -> bool {
+        self.listed || self.opaque.is_some()
+    }
+
     /// The token of an id, where it is known.
     pub fn token(&self, id: u32) -> Option<&str> {
         self.tokens.get(&id).map(String::as_str)

@@ -1,19 +1,26 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+#[cfg(feature = "hub")]
+mod hub;
 mod merge;
 
 pub use error::{Error, Result};
+#[cfg(feature = "hub")]
+pub use hub::hub_locator;
 pub use merge::{builtin_methods, merge, merge_with, plan, plan_with};
 
 pub use mergecore_config::{
-    Conditional, ConfigError, FloatType, InputModel, MergeConfig, MergeInput, ModelRef, Module,
-    ModuleInput, OutputSlice, Parameters, Place, RecipePath, Scalar, Setting, SliceSource, Value,
+    Conditional, ConfigError, FloatType, InputModel, MergeConfig, MergeInput, ModelLocation,
+    ModelRef, Module, ModuleInput, OutputSlice, Parameters, Place, RecipePath, Scalar, Setting,
+    SliceSource, Value,
 };
 pub use mergecore_engine::{
-    CancelFlag, EngineError, MergeOptions, MergePlan, MergeReport, Progress, ProgressCallback,
-    Registry, Tally, stream_key,
+    CancelFlag, EngineError, MergeOptions, MergePlan, MergeReport, ModelLocator, ModelNotFound,
+    Progress, ProgressCallback, Registry, Tally, locate_model, stream_key,
 };
+#[cfg(feature = "hub")]
+pub use mergecore_hub::{HubCache, HubError};
 pub use mergecore_io::{Checkpoint, IoError, StoredTensor, TensorSource};
 /// What a merge method of one's own is written with.
 pub use mergecore_kernel as kernel;

@@ -28,7 +28,9 @@ pub fn builtin_methods() -> Registry {
 
 /// Merges models by a recipe into the new checkpoint directory `output`.
 ///
-/// Model paths in the recipe are relative to the current directory. The output
+/// Model paths in the recipe are relative to the current directory. What is no
+/// directory is looked for by name: by [`MergeOptions::locator`] or, without one and
+/// with the feature `hub`, in the local Hugging Face cache. The output
 /// appears only when it is complete; until then the work is in a directory beside
 /// it, which is removed if the merge fails.
 ///
@@ -94,5 +96,11 @@ pub fn plan_with(
     registry: &Registry,
     options: &MergeOptions,
 ) -> Result<MergePlan> {
+    #[cfg(feature = "hub")]
+    if options.locator.is_none() {
+        let locator = mergecore_hub::HubCache::from_env().map(crate::hub_locator);
+        let options = MergeOptions { locator, ..options.clone() };
+        return Ok(MergePlan::new(config, registry, &options)?);
+    }
     Ok(MergePlan::new(config, registry, options)?)
 }

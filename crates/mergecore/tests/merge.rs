@@ -3,6 +3,8 @@
 
 #[path = "merge/architectures.rs"]
 mod architectures;
+#[path = "merge/hub.rs"]
+mod hub;
 #[path = "merge/invariants.rs"]
 mod invariants;
 #[path = "merge/library.rs"]
@@ -19,3 +21,5 @@ mod same_bytes;
 mod stacking;
 #[path = "merge/support.rs"]
 mod support;
+#[path = "merge/vocabularies.rs"]
+mod vocabularies;

@@ -76,12 +76,10 @@ fn linear_weights_of_zero() {
 }
 
 #[test]
-fn an_adapter_and_a_revision_have_a_place_and_a_way_out() {
+fn an_adapter_has_a_place_and_a_way_out() {
     let folder = Folder::new();
     let adapter = LINEAR.replace("model: b", "model: b+lora");
     folder.refuses(2, &adapter, &["recipe.yml:5:12: models[1].model", "merge it into its base"]);
-    let revision = LINEAR.replace("model: b", "model: b@main");
-    folder.refuses(2, &revision, &["recipe.yml:5:12: models[1].model", "give its directory"]);
 }
 
 #[test]

@@ -43,6 +43,23 @@ impl Folder {
         write_weights(&dir.join("model.safetensors"), tensors);
     }
 
+    /// Gives a model a tokenizer.json with these tokens, in the order of their ids.
+    pub(crate) fn write_tokens(&self, name: &str, tokens: &[&str]) {
+        let ids = tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), id.into()));
+        let vocab: serde_json::Map<String, Value> = ids.collect();
+        let tokenizer = json!({ "model": { "type": "BPE", "vocab": vocab, "merges": [] } });
+        std::fs::write(self.path(name).join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    }
+
+    /// Makes the model `name` one of the cache's, under that name and commit.
+    pub(crate) fn move_to_hub(&self, name: &str, hub_name: &str, commit: &str) {
+        let model = self.path("hub").join(format!("models--{}", hub_name.replace('/', "--")));
+        std::fs::create_dir_all(model.join("snapshots")).unwrap();
+        std::fs::create_dir_all(model.join("refs")).unwrap();
+        std::fs::write(model.join("refs/main"), commit).unwrap();
+        std::fs::rename(self.path(name), model.join("snapshots").join(commit)).unwrap();
+    }
+
     /// Merges by a recipe into `out`; yields exit status, stdout and stderr.
     pub(crate) fn merge(&self, recipe: &str, args: &[&str]) -> (i32, String, String) {
         std::fs::write(self.path("recipe.yml"), recipe).unwrap();
@@ -51,10 +68,12 @@ impl Folder {
         self.run(&all)
     }
 
-    /// Runs the command in the folder; yields exit status, stdout and stderr.
+    /// Runs the command in the folder, whose `hub` is the Hugging Face cache; yields
+    /// exit status, stdout and stderr.
     pub(crate) fn run(&self, args: &[&str]) -> (i32, String, String) {
         let mut command = cargo_bin_cmd!("mergecore");
-        let output = command.current_dir(self.0.path()).args(args).output().unwrap();
+        command.env("HF_HUB_CACHE", "hub").current_dir(self.0.path());
+        let output = command.args(args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     }

@@ -6,6 +6,7 @@ mod models;
 mod output;
 mod sections;
 mod tensors;
+mod vocabulary;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,6 +80,7 @@ impl MergePlan {
         let planned =
             tensors::plan(config, &models, donor, &sections, &*method, options.seed, &mut notes)?;
         let output_config = output::config(&models, donor, &sections, &planned.tensors, &mut notes);
+        output::note_ids(&models[donor], &mut notes);
         let companions = companions(&models[donor].checkpoint, options, &mut notes);
 
         let recipe = config.source_text().map_or_else(|| config.to_yaml_string(), str::to_owned);

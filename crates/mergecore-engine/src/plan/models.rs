@@ -1,13 +1,11 @@
 //! The models of a recipe, opened.
 
-use std::path::Path;
-
 use mergecore_config::{MergeConfig, ModelRef, RecipePath, TokenizerSource};
 use mergecore_io::Checkpoint;
 
 use super::inputs::{Entry, entries};
 use crate::architecture::Architecture;
-use crate::{EngineError, MergeOptions};
+use crate::{EngineError, MergeOptions, locate_model};
 
 /// A model that a recipe names, opened.
 #[derive(Debug)]
@@ -102,7 +100,7 @@ pub(super) fn open(
     let mut models: Vec<Model> = Vec::new();
     for Entry { model, path } in named_models(config) {
         if models.iter().all(|known| known.reference != *model) {
-            models.push(open_one(config, model, path)?);
+            models.push(open_one(config, model, path, options)?);
         }
     }
     compare_architectures(config, &models, options, notes)?;
@@ -119,20 +117,12 @@ fn open_one(
     config: &MergeConfig,
     model: &ModelRef,
     path: RecipePath,
+    options: &MergeOptions,
 ) -> Result<Model, EngineError> {
     let place = || Box::new(config.place(&path));
-    let location = &model.model;
-    if location.revision.is_some() {
-        let what = format!("the revision in `{model}` is");
-        let instead = "download that revision and give its directory";
-        return Err(EngineError::NotSupported { place: place(), what, instead });
-    }
-    let dir = Path::new(&location.path);
-    if !dir.exists() {
-        let (path, hub_name) = (location.path.clone(), model.looks_like_hub_name());
-        return Err(EngineError::ModelNotFound { place: place(), path, hub_name });
-    }
-    let checkpoint = Checkpoint::open(dir)
+    let dir = locate_model(&model.model, options.locator.as_ref())
+        .map_err(|source| EngineError::ModelNotFound { place: place(), source })?;
+    let checkpoint = Checkpoint::open(&dir)
         .map_err(|source| EngineError::Model { place: place(), source: Box::new(source) })?;
     let architecture = Architecture::infer(&checkpoint);
     Ok(Model { reference: model.clone(), checkpoint, architecture, path })

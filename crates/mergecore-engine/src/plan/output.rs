@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use mergecore_io::CompanionKind;
 use serde_json::{Map, Value};
 
 use super::sections::Section;
@@ -34,6 +35,35 @@ pub(super) fn config(
         }
     }
     config
+}
+
+/// Notes ids of special tokens that the vocabulary does not have: in config.json and
+/// generation_config.json, which follow the donor, as the vocabulary does.
+pub(super) fn note_ids(donor: &Model, notes: &mut Vec<String>) {
+    let [rows] = donor.architecture.vocabulary_sizes() else { return };
+    let generation = donor.checkpoint.companions().iter();
+    let generation = generation
+        .filter(|companion| companion.kind == CompanionKind::GenerationConfig)
+        .filter_map(|companion| std::fs::read(&companion.path).ok())
+        .find_map(|content| serde_json::from_slice::<Map<String, Value>>(&content).ok());
+    let files = [
+        ("config.json", Some(donor.checkpoint.config())),
+        ("generation_config.json", generation.as_ref()),
+    ];
+    for (file, object) in files {
+        for (key, value) in object.into_iter().flatten() {
+            let ids = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+            let outside = |id: &&Value| id.as_u64().is_some_and(|id| id >= *rows as u64);
+            if key.ends_with("_token_id")
+                && let Some(id) = ids.iter().find(outside)
+            {
+                let name = donor.name();
+                notes.push(format!(
+                    "`{key}` is {id} in {file}, as in that of `{name}`, but the vocabulary has {rows} rows; check it"
+                ));
+            }
+        }
+    }
 }
 
 /// A layer of the output: where its entries of per-layer lists come from.

@@ -11,6 +11,7 @@ use mergecore_tensor::DType;
 
 use super::arguments::Lookup;
 use super::sections::{Section, Source};
+use super::vocabulary::Vocabularies;
 use super::{Model, SharedKernel, Tally, stream_key};
 use crate::EngineError;
 use crate::architecture::{Role, is_head, is_recomputed};
@@ -82,6 +83,7 @@ pub(super) fn plan(
         notes,
         used,
         left_out,
+        vocabularies: Vocabularies::new(config, models, donor),
         tensors,
     };
     if let (Some(first), Some(last)) = (sections.first(), sections.last()) {
@@ -106,7 +108,8 @@ pub(super) fn plan(
         }
     }
     planner.note_left_out();
-    let Planner { mut tensors, used, .. } = planner;
+    let Planner { mut tensors, used, vocabularies, .. } = planner;
+    vocabularies.note(notes);
     tensors.sort_by(|a, b| natural_order(&a.name, &b.name));
     let inputs = models.iter().map(|model| model.checkpoint.len()).sum();
     let merged =
@@ -153,6 +156,7 @@ struct Planner<'a, 'n> {
     /// Model and tensor: what is neither read nor refused, because it can be done
     /// without.
     left_out: BTreeSet<(usize, String)>,
+    vocabularies: Vocabularies<'a>,
     tensors: Vec<PlannedTensor>,
 }
 
@@ -362,25 +366,23 @@ impl<'a> Planner<'a, '_> {
     ) -> Result<(), EngineError> {
         let Found { name, inputs, position } = found;
         let first = inputs[section.reference];
+        self.check_dtypes(&name, section, &inputs)?;
+        let shape = self.vocabularies.output_shape(section.reference().model, first);
+        let mut all = Vec::with_capacity(inputs.len());
         for (source, tensor) in section.sources.iter().zip(&inputs) {
-            self.used.insert((source.model, tensor.name().to_owned()));
-            if tensor.shape() != first.shape() {
-                return Err(self.shapes_differ(section, source, tensor, first));
+            let (model, name) = (source.model, tensor.name().to_owned());
+            self.used.insert((model, name.clone()));
+            match self.vocabularies.fit(source, tensor, &shape)? {
+                Some(source) => all.push(TensorInput { model, name, source }),
+                None => return Err(self.shapes_differ(section, source, tensor, first)),
             }
         }
-        self.check_dtypes(&name, section, &inputs)?;
         let dtype = self.output_dtype(first);
         let kernel = if first.dtype().is_float() {
             Some(self.bind(section, levels, &name, &inputs, position)?)
         } else {
             None
         };
-        let all = section.sources.iter().zip(&inputs).map(|(source, tensor)| TensorInput {
-            model: source.model,
-            name: tensor.name().to_owned(),
-            source: Arc::new((*tensor).clone()),
-        });
-        let mut all: Vec<TensorInput> = all.collect();
         let operation = match kernel {
             None => Operation::Copy,
             Some(kernel) => match kernel.selects() {
@@ -395,7 +397,6 @@ impl<'a> Planner<'a, '_> {
                 }
             },
         };
-        let shape = first.shape().to_vec();
         self.tensors.push(PlannedTensor { name, dtype, shape, operation, inputs: all });
         Ok(())
     }
@@ -479,26 +480,14 @@ impl<'a> Planner<'a, '_> {
         tensor: &StoredTensor,
         first: &StoredTensor,
     ) -> EngineError {
-        let vocabulary = |model: &Model, tensor: &StoredTensor| {
-            let rows = tensor.shape().first().copied();
-            rows.is_some()
-                && model.checkpoint.config().get("vocab_size").and_then(|v| v.as_u64())
-                    == rows.map(|n| n as u64)
-        };
         let (model, reference) =
             (&self.models[source.model], &self.models[section.reference().model]);
-        let hint = if vocabulary(model, tensor) && vocabulary(reference, first) {
-            "; the vocabularies differ in size, and merging different vocabularies is not supported yet, so choose models with the same tokenizer"
-        } else {
-            ", so check that they have the same architecture and size"
-        };
         EngineError::Shapes {
             tensor: tensor.name().to_owned(),
             model: model.name(),
             found: tensor.shape().into(),
             first: reference.name(),
             expected: first.shape().into(),
-            hint,
         }
     }
 }

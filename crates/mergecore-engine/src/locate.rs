@@ -1,0 +1,91 @@
+//! From a model's name to its directory.
+
+use std::path::{Path, PathBuf};
+
+use mergecore_config::ModelLocation;
+
+use crate::ModelLocator;
+
+/// A model that is nowhere to be found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the model `{model}` was not found: {}; {}", searched.join("; "), advice(model))]
+#[non_exhaustive]
+pub struct ModelNotFound {
+    /// The model.
+    pub model: ModelLocation,
+    /// Where it was looked for, in order, a clause each.
+    pub searched: Vec<String>,
+}
+
+fn advice(model: &ModelLocation) -> String {
+    let ModelLocation { path, revision } = model;
+    match revision {
+        _ if !model.looks_like_hub_name() => {
+            "check the spelling, and note that a relative path starts at the current directory"
+                .to_owned()
+        }
+        None => format!(
+            "download it (`hf download {path}`), set HF_HUB_CACHE if it is in another cache, or give the path of its directory"
+        ),
+        Some(revision) => format!(
+            "download it (`hf download {path} --revision {revision}`), set HF_HUB_CACHE if it is in another cache, or give the path of its directory"
+        ),
+    }
+}
+
+/// The directory of a model: the path itself where it is one, else what the locator
+/// finds.
+///
+/// A directory has no revisions, so a model with a revision is only looked for by
+/// name.
+///
+/// # Errors
+/// If it is in neither place.
+///
+/// ```
+/// use mergecore_config::ModelLocation;
+/// use mergecore_engine::locate_model;
+///
+/// let dir = tempfile::tempdir().unwrap();
+/// let path = dir.path().to_str().unwrap();
+/// assert_eq!(locate_model(&ModelLocation::new(path), None).unwrap(), dir.path());
+///
+/// let error = locate_model(&ModelLocation::new("org/name"), None).unwrap_err();
+/// assert!(error.to_string().contains("there is no directory org/name"));
+/// ```
+pub fn locate_model(
+    model: &ModelLocation,
+    locator: Option<&ModelLocator>,
+) -> Result<PathBuf, ModelNotFound> {
+    let dir = Path::new(&model.path);
+    let mut searched = Vec::new();
+    match &model.revision {
+        None if dir.exists() => return Ok(dir.to_owned()),
+        None => searched.push(format!("there is no directory {}", dir.display())),
+        Some(revision) => {
+            let whole = PathBuf::from(format!("{}@{revision}", model.path));
+            if whole.exists() {
+                searched.push(format!(
+                    "{} is a directory whose name has an `@`, so write it as {{model: {{path: {}}}}}",
+                    whole.display(),
+                    whole.display()
+                ));
+            } else if dir.exists() {
+                searched.push(format!(
+                    "{} is a directory, which has no revisions (leave `@{revision}` out to use it)",
+                    dir.display()
+                ));
+            }
+        }
+    }
+    // Old models have a name without an owner.
+    let is_name = model.looks_like_hub_name() || !model.path.contains(['/', '\\']);
+    if is_name || model.revision.is_some() {
+        match locator.map(|locator| locator.call(model)) {
+            Some(Ok(dir)) => return Ok(dir),
+            Some(Err(reason)) => searched.push(reason),
+            None => {}
+        }
+    }
+    Err(ModelNotFound { model: model.clone(), searched })
+}

@@ -1,0 +1,202 @@
+//! Vocabularies of different size: which rows of whose embeddings the output has.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mergecore_config::MergeConfig;
+use mergecore_io::{Rows, StoredTensor, TensorSource};
+use mergecore_tokenizer::{Disagreement, TokenizerError, Vocabulary};
+
+use super::Model;
+use super::sections::Source;
+use crate::EngineError;
+
+/// How many tokens a note shows.
+const SHOWN: usize = 4;
+
+/// Fits the inputs' rows to the vocabulary of the output, which is the donor's.
+pub(super) struct Vocabularies<'a> {
+    config: &'a MergeConfig,
+    models: &'a [Model],
+    donor: usize,
+    /// What the models' tokenizers say, read when asked.
+    tokenizers: Vec<OnceCell<Result<Vocabulary, Arc<TokenizerError>>>>,
+    /// The models whose rows take part, with the number of their rows and of the
+    /// output's.
+    taking_part: BTreeMap<usize, (usize, usize)>,
+}
+
+impl<'a> Vocabularies<'a> {
+    pub(super) fn new(config: &'a MergeConfig, models: &'a [Model], donor: usize) -> Self {
+        let tokenizers = models.iter().map(|_| OnceCell::new()).collect();
+        Vocabularies { config, models, donor, tokenizers, taking_part: BTreeMap::new() }
+    }
+
+    /// The shape that an output tensor has where the reference has `tensor`: its
+    /// own, but with as many rows of vocabulary as the donor has.
+    pub(super) fn output_shape(&self, model: usize, tensor: &StoredTensor) -> Vec<usize> {
+        let mut shape = tensor.shape().to_vec();
+        if self.is_by_token(model, tensor)
+            && let Some(donor) = self.donor_of(tensor)
+            && self.is_by_token(self.donor, donor)
+            && donor.shape()[1..] == shape[1..]
+        {
+            shape[0] = donor.shape()[0];
+        }
+        shape
+    }
+
+    /// The input with exactly the output's rows; `None` if its shape has nothing to
+    /// do with the output's.
+    pub(super) fn fit(
+        &mut self,
+        source: &Source,
+        tensor: &StoredTensor,
+        shape: &[usize],
+    ) -> Result<Option<Arc<dyn TensorSource>>, EngineError> {
+        let by_token = self.is_by_token(source.model, tensor);
+        if tensor.shape() == shape {
+            if by_token {
+                self.taking_part.insert(source.model, (shape[0], shape[0]));
+            }
+            return Ok(Some(Arc::new(tensor.clone())));
+        }
+        let (Some(found), Some(expected)) = (tensor.shape().first(), shape.first()) else {
+            return Ok(None);
+        };
+        let (found, expected) = (*found, *expected);
+        let donor = self.donor_of(tensor);
+        if !by_token || tensor.shape()[1..] != shape[1..] {
+            return Ok(None);
+        }
+        self.prove(source, tensor, found, expected)?;
+        let mut runs = vec![(tensor.clone(), 0..found.min(expected))];
+        if found < expected {
+            let Some(donor) = donor else { return Ok(None) };
+            runs.push((donor.clone(), found..expected));
+        }
+        self.taking_part.insert(source.model, (found, expected));
+        Ok(Some(Arc::new(Rows::new(runs)?)))
+    }
+
+    fn is_by_token(&self, model: usize, tensor: &StoredTensor) -> bool {
+        self.models[model].architecture.is_by_token(tensor.name(), tensor.shape())
+    }
+
+    /// The donor's tensor of that name, or what stands in for it.
+    fn donor_of(&self, tensor: &StoredTensor) -> Option<&'a StoredTensor> {
+        let donor = &self.models[self.donor];
+        let checkpoint = &donor.checkpoint;
+        checkpoint.tensor(tensor.name()).or_else(|| {
+            let tied = donor.architecture.tied_to(tensor.name(), tensor.shape(), checkpoint)?;
+            checkpoint.tensor(&tied)
+        })
+    }
+
+    /// Whether the rows that model and donor share are the same tokens.
+    fn prove(
+        &self,
+        source: &Source,
+        tensor: &StoredTensor,
+        found: usize,
+        expected: usize,
+    ) -> Result<(), EngineError> {
+        let (model, donor) = (&self.models[source.model], &self.models[self.donor]);
+        let place = || Box::new(self.config.place(&source.path));
+        let read = |index: usize| {
+            self.tokenizer(index).map_err(|error| EngineError::Tokenizer {
+                place: place(),
+                model: model.name(),
+                first: donor.name(),
+                source: error.clone(),
+            })
+        };
+        let (own, base) = (read(source.model)?, read(self.donor)?);
+        base.compare(own, found.min(expected)).map_err(|disagreement| {
+            let without = [(model, own), (donor, base)];
+            let without = without.into_iter().filter(|(_, vocabulary)| !vocabulary.is_known());
+            EngineError::Vocabularies {
+                place: place(),
+                tensor: tensor.name().to_owned(),
+                model: model.name(),
+                found,
+                first: donor.name(),
+                expected,
+                disagreement,
+                without_tokenizer: without.map(|(model, _)| model.name()).collect(),
+            }
+        })
+    }
+
+    fn tokenizer(&self, model: usize) -> Result<&Vocabulary, &Arc<TokenizerError>> {
+        let dir = self.models[model].checkpoint.dir();
+        self.tokenizers[model].get_or_init(|| Vocabulary::read(dir).map_err(Arc::new)).as_ref()
+    }
+
+    /// Says which rows were left out or filled in, and where rows of one number are
+    /// different tokens.
+    pub(super) fn note(&self, notes: &mut Vec<String>) {
+        let donor = &self.models[self.donor];
+        for (index, (found, expected)) in &self.taking_part {
+            let (model, donor) = (self.models[*index].name(), donor.name());
+            if found > expected {
+                let tokens = self.tokens(*index, *expected, *found);
+                notes.push(format!(
+                    "`{model}` has {found} rows of vocabulary and the output the {expected} of `{donor}`: {}{tokens} left out",
+                    rows(*expected, *found)
+                ));
+            } else if found < expected {
+                let tokens = self.tokens(self.donor, *found, *expected);
+                notes.push(format!(
+                    "`{model}` has {found} rows of vocabulary and the output the {expected} of `{donor}`: for {}{tokens} not in it, those of `{donor}` stand in",
+                    rows(*found, *expected)
+                ));
+            } else if let Some(differs) = self.differences(*index, *expected) {
+                notes.push(format!(
+                    "the tokenizers of `{donor}` and `{model}` differ ({differs}): rows of one number are merged all the same, and the output has the tokenizer of `{donor}`"
+                ));
+            }
+        }
+    }
+
+    /// The tokens of a run of rows, in brackets, with the verb.
+    fn tokens(&self, model: usize, start: usize, end: usize) -> String {
+        let Ok(vocabulary) = self.tokenizer(model) else { return verb(start, end) };
+        let tokens: Vec<&str> =
+            (start..end).filter_map(|id| vocabulary.token(u32::try_from(id).ok()?)).collect();
+        let shown: Vec<String> =
+            tokens.iter().take(SHOWN).map(|token| format!("`{token}`")).collect();
+        let more = tokens.len().saturating_sub(SHOWN);
+        let list = shown.join(", ");
+        match (tokens.len(), more) {
+            (0, _) => verb(start, end),
+            (_, 0) => format!(" ({list}){}", verb(start, end)),
+            _ => format!(" ({list} and {more} more){}", verb(start, end)),
+        }
+    }
+
+    /// How a model's tokens differ from the donor's; `None` where they do not, or
+    /// where that cannot be told.
+    fn differences(&self, model: usize, rows: usize) -> Option<Disagreement> {
+        let (own, donor) = (&self.models[model].checkpoint, &self.models[self.donor].checkpoint);
+        if model == self.donor || Vocabulary::is_same_file(own.dir(), donor.dir()) {
+            return None;
+        }
+        let (own, donor) = (self.tokenizer(model).ok()?, self.tokenizer(self.donor).ok()?);
+        let difference = donor.compare(own, rows).err()?;
+        matches!(difference, Disagreement::Differs { .. }).then_some(difference)
+    }
+}
+
+fn rows(start: usize, end: usize) -> String {
+    match end - start {
+        1 => format!("row {start}"),
+        2 => format!("rows {start} and {}", end - 1),
+        _ => format!("rows {start} to {}", end - 1),
+    }
+}
+
+fn verb(start: usize, end: usize) -> String {
+    if end - start == 1 { " is".to_owned() } else { " are".to_owned() }
+}
