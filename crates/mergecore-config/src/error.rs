@@ -9,6 +9,15 @@ use crate::place::Place;
 ///
 /// Every variant but those about the file itself has a [`Place`], see
 /// [`ConfigError::place`].
+///
+/// ```
+/// use mergecore_config::{ConfigError, MergeConfig};
+///
+/// let text = "merge_method: linear\nmodels:\n  - model: a\ndtype: float17\n";
+/// let error = MergeConfig::from_yaml_str(text).unwrap_err();
+/// assert!(matches!(error, ConfigError::UnknownDtype { suggestion: Some("float16"), .. }));
+/// assert_eq!(error.place().and_then(|place| place.line()), Some(4));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -209,6 +218,13 @@ pub enum ConfigError {
 }
 
 /// The limits that keep reading a recipe bounded.
+///
+/// ```
+/// use mergecore_config::{ConfigError, Limit, MergeConfig};
+///
+/// let error = MergeConfig::from_yaml_str(&"[".repeat(100)).unwrap_err();
+/// assert!(matches!(error, ConfigError::TooLarge { limit: Limit::Depth, .. }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Limit {
@@ -231,6 +247,15 @@ pub enum Limit {
 
 impl ConfigError {
     /// Where the mistake is; `None` for errors about the file as a whole.
+    ///
+    /// ```
+    /// use mergecore_config::MergeConfig;
+    ///
+    /// let error = MergeConfig::from_yaml_str("merge_method: linear\n").unwrap_err();
+    /// assert_eq!(error.place().unwrap().line(), Some(1));
+    /// let error = MergeConfig::from_path("no/such/file.yml").unwrap_err();
+    /// assert!(error.place().is_none());
+    /// ```
     pub fn place(&self) -> Option<&Place> {
         match self {
             Self::Read { .. } | Self::IsDirectory { .. } | Self::NotUtf8 { .. } => None,

@@ -3,6 +3,14 @@
 use std::fmt;
 
 /// A floating-point dtype, as `dtype` and `out_dtype` name it.
+///
+/// ```
+/// use mergecore_config::FloatType;
+///
+/// let dtype = FloatType::from_name("bf16").unwrap();
+/// assert_eq!(dtype, FloatType::Bf16);
+/// assert_eq!(dtype.to_string(), "bfloat16");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FloatType {
     /// `bfloat16`
@@ -41,6 +49,10 @@ impl FloatType {
     }
 
     /// The long name, such as `bfloat16`.
+    ///
+    /// ```
+    /// assert_eq!(mergecore_config::FloatType::F32.as_str(), "float32");
+    /// ```
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bf16 => "bfloat16",

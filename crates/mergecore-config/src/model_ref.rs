@@ -43,11 +43,23 @@ pub struct ModelRef {
 
 impl ModelRef {
     /// The model at `path` (or of that hub name), taken as it is: nothing is split off.
+    ///
+    /// ```
+    /// use mergecore_config::ModelRef;
+    ///
+    /// assert_eq!(ModelRef::new("./a@b").model.path, "./a@b");
+    /// assert_eq!("./a@b".parse::<ModelRef>()?.model.path, "./a");
+    /// # Ok::<(), mergecore_config::ModelRefError>(())
+    /// ```
     pub fn new(path: impl Into<String>) -> Self {
         Self { model: ModelLocation::new(path), adapter: None, override_architecture: None }
     }
 
     /// [`ModelLocation::looks_like_hub_name`] of the model.
+    ///
+    /// ```
+    /// assert!(mergecore_config::ModelRef::new("org/name").looks_like_hub_name());
+    /// ```
     pub fn looks_like_hub_name(&self) -> bool {
         self.model.looks_like_hub_name()
     }
@@ -61,6 +73,11 @@ impl ModelRef {
 impl FromStr for ModelRef {
     type Err = ModelRefError;
 
+    /// Reads the text form.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelRefError`] where a part is missing or it is unclear where one begins.
     fn from_str(text: &str) -> Result<Self, ModelRefError> {
         let (model, adapter) = match text.split_once('+') {
             None => (text, None),
@@ -89,6 +106,14 @@ impl fmt::Display for ModelRef {
 }
 
 /// A local path or a hub name, and a revision.
+///
+/// ```
+/// use mergecore_config::ModelLocation;
+///
+/// let mut location = ModelLocation::new("org/name");
+/// location.revision = Some("v1".to_owned());
+/// assert_eq!(location.to_string(), "org/name@v1");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModelLocation {
     /// A path (relative to the current directory) or `org/name` on the hub.
@@ -165,6 +190,15 @@ fn is_hub_part(part: &str) -> bool {
 }
 
 /// A model reference that cannot be read.
+///
+/// ```
+/// use mergecore_config::{ModelRef, ModelRefError};
+///
+/// match "a+b+c".parse::<ModelRef>() {
+///     Err(ModelRefError::SeveralPlus { text }) => assert_eq!(text, "a+b+c"),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelRefError {

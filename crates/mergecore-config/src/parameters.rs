@@ -26,6 +26,14 @@ impl Parameters {
     }
 
     /// Sets a parameter; one of that name gives way and is returned.
+    ///
+    /// ```
+    /// use mergecore_config::Parameters;
+    ///
+    /// let mut parameters = Parameters::new();
+    /// assert_eq!(parameters.insert("weight", 0.5), None);
+    /// assert_eq!(parameters.insert("weight", 0.7), Some(0.5.into()));
+    /// ```
     pub fn insert(
         &mut self,
         name: impl Into<String>,
@@ -54,6 +62,12 @@ impl Parameters {
     }
 
     /// Names and settings, in order.
+    ///
+    /// ```
+    /// let parameters = mergecore_config::Parameters::new().with("t", 0.5).with("normalize", true);
+    /// let names: Vec<&str> = parameters.iter().map(|(name, _)| name).collect();
+    /// assert_eq!(names, ["t", "normalize"]);
+    /// ```
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Setting)> {
         self.entries.iter().map(|(name, setting)| (name.as_str(), setting))
     }

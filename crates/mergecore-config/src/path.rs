@@ -3,6 +3,13 @@
 use std::fmt;
 
 /// One step of a [`RecipePath`].
+///
+/// ```
+/// use mergecore_config::{RecipePath, Segment};
+///
+/// let path = RecipePath::root().key("models").index(1);
+/// assert_eq!(path.segments(), [Segment::Key("models".to_owned()), Segment::Index(1)]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Segment {
@@ -47,6 +54,14 @@ impl RecipePath {
     }
 
     /// The path of what contains this; `None` for the recipe itself.
+    ///
+    /// ```
+    /// use mergecore_config::RecipePath;
+    ///
+    /// let models = RecipePath::root().key("models");
+    /// assert_eq!(models.index(1).parent(), Some(models));
+    /// assert_eq!(RecipePath::root().parent(), None);
+    /// ```
     pub fn parent(&self) -> Option<Self> {
         let (_, init) = self.segments.split_last()?;
         Some(Self { segments: init.to_vec() })

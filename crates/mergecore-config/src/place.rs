@@ -10,6 +10,16 @@ use crate::probe::{self, Target};
 ///
 /// Displayed as `recipe.yml:8:16: models[1].parameters.density`, shorter where the
 /// file or the text is unknown.
+///
+/// ```
+/// use mergecore_config::{MergeConfig, RecipePath};
+///
+/// let config = MergeConfig::from_yaml_str("merge_method: linear\nmodels: [{model: a}]\n")?;
+/// let place = config.place(&RecipePath::root().key("merge_method"));
+/// assert_eq!((place.file(), place.line(), place.column()), (None, Some(1), Some(15)));
+/// assert_eq!(place.path().to_string(), "merge_method");
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     file: Option<Arc<str>>,
@@ -63,6 +73,17 @@ impl fmt::Display for Place {
 }
 
 /// Something in a recipe that was accepted but has no effect, and why.
+///
+/// ```
+/// use mergecore_config::MergeConfig;
+///
+/// let text = "name: my-merge\nmerge_method: linear\nmodels: [{model: a}]\n";
+/// let config = MergeConfig::from_yaml_str(text)?;
+/// let note = &config.notes()[0];
+/// assert_eq!(note.place().path().to_string(), "name");
+/// assert!(note.text().contains("no effect"));
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     place: Place,

@@ -5,6 +5,21 @@ use crate::path::RecipePath;
 use crate::value::{Scalar, Setting, Value};
 
 /// One `parameters` mapping on the way from an input up to the top of the recipe.
+///
+/// ```
+/// use mergecore_config::{Level, Parameters, RecipePath, resolve};
+///
+/// let own = Parameters::new().with("weight", 0.9);
+/// let shared = Parameters::new().with("weight", 0.5);
+/// let root = RecipePath::root();
+/// let own_path = root.key("models").index(0).key("parameters");
+/// let levels = [
+///     Level { parameters: &own, path: own_path },
+///     Level { parameters: &shared, path: root.key("parameters") },
+/// ];
+/// let weight = resolve(&levels, "weight", "lm_head.weight", 0.0).unwrap();
+/// assert_eq!(weight.value.as_f64(), Some(0.9));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Level<'a> {
     /// The mapping.
@@ -14,6 +29,16 @@ pub struct Level<'a> {
 }
 
 /// The value of a parameter for one tensor.
+///
+/// ```
+/// use mergecore_config::{Level, Parameters, RecipePath, resolve};
+///
+/// let parameters = Parameters::new().with("lambda", 0.5);
+/// let levels = [Level { parameters: &parameters, path: RecipePath::root().key("parameters") }];
+/// let found = resolve(&levels, "lambda", "lm_head.weight", 0.0).unwrap();
+/// assert_eq!(found.value, 0.5.into());
+/// assert_eq!(found.path.to_string(), "parameters.lambda");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     /// The value.
@@ -29,7 +54,8 @@ pub struct Resolved {
 ///   that matches wins.
 /// * A gradient of numbers (or of text that reads as numbers) is interpolated linearly
 ///   at `position` in \[0, 1\] between equally spaced points and exact at the points. Of
-///   any other list the point at floor(position * (length - 1)) is taken.
+///   any other list the point at floor(position * (length - 1)) is taken. Positions
+///   outside count as 0 or 1, a NaN as 0.
 ///
 /// ```
 /// use mergecore_config::{Conditional, Level, Parameters, RecipePath, resolve};

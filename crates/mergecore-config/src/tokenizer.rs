@@ -3,6 +3,18 @@
 use crate::model_ref::ModelRef;
 
 /// Where the output's tokenizer comes from.
+///
+/// ```
+/// use mergecore_config::{MergeConfig, TokenizerSource};
+///
+/// let text = "merge_method: linear\nmodels: [{model: org/a}]\ntokenizer_source: org/a\n";
+/// let config = MergeConfig::from_yaml_str(text)?;
+/// match config.tokenizer_source {
+///     Some(TokenizerSource::Model(model)) => assert_eq!(model.to_string(), "org/a"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum TokenizerSource {
     /// All tokens of all inputs.
@@ -15,6 +27,20 @@ pub enum TokenizerSource {
 }
 
 /// The `tokenizer` mapping.
+///
+/// ```
+/// use mergecore_config::{MergeConfig, TokenizerSource};
+///
+/// let text = "
+/// merge_method: linear
+/// models: [{model: org/a}]
+/// tokenizer: {source: union, pad_to_multiple_of: 64}
+/// ";
+/// let tokenizer = MergeConfig::from_yaml_str(text)?.tokenizer.unwrap();
+/// assert_eq!(tokenizer.source, TokenizerSource::Union);
+/// assert_eq!(tokenizer.pad_to_multiple_of, Some(64));
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenizerConfig {
     /// Where the vocabulary comes from.
@@ -26,6 +52,20 @@ pub struct TokenizerConfig {
 }
 
 /// What is to become of one token's embedding.
+///
+/// ```
+/// use mergecore_config::{MergeConfig, TokenConfig, TokenSource};
+///
+/// let text = "
+/// merge_method: linear
+/// models: [{model: org/a}]
+/// tokenizer: {tokens: {<pad>: {source: {kind: zero}, force: true}}}
+/// ";
+/// let tokens = MergeConfig::from_yaml_str(text)?.tokenizer.unwrap().tokens;
+/// let pad = TokenConfig { source: Some(TokenSource::Zero), force: true };
+/// assert_eq!(tokens, [("<pad>".to_owned(), pad)]);
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenConfig {
     /// Where inputs that lack the token take its embedding from; by default the merge
@@ -36,6 +76,26 @@ pub struct TokenConfig {
 }
 
 /// Where a token's embedding is taken from.
+///
+/// ```
+/// use mergecore_config::{MergeConfig, TokenSelector, TokenSource};
+///
+/// let text = "
+/// merge_method: linear
+/// models: [{model: org/a}]
+/// tokenizer:
+///   tokens:
+///     <end>: {source: {kind: model_token, model: org/a, token_id: 2}}
+/// ";
+/// let tokenizer = MergeConfig::from_yaml_str(text)?.tokenizer.unwrap();
+/// let (token, config) = &tokenizer.tokens[0];
+/// assert_eq!(token, "<end>");
+/// assert!(matches!(
+///     config.source,
+///     Some(TokenSource::ModelToken { token: TokenSelector::Id(2), .. })
+/// ));
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenSource {
     /// `{kind: zero}`: all zeros.
@@ -52,6 +112,24 @@ pub enum TokenSource {
 }
 
 /// How a token is named.
+///
+/// ```
+/// use mergecore_config::{MergeConfig, TokenSelector, TokenSource};
+///
+/// let text = "
+/// merge_method: linear
+/// models: [{model: org/a}]
+/// tokenizer:
+///   tokens:
+///     <end>: {source: {kind: model_token, model: org/a, token: </s>}}
+/// ";
+/// let tokenizer = MergeConfig::from_yaml_str(text)?.tokenizer.unwrap();
+/// let Some(TokenSource::ModelToken { token, .. }) = &tokenizer.tokens[0].1.source else {
+///     panic!("another token of a model")
+/// };
+/// assert_eq!(*token, TokenSelector::Text("</s>".to_owned()));
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenSelector {
     /// `token`: by its text.

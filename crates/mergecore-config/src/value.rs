@@ -1,6 +1,14 @@
 //! The values that a parameter can take.
 
 /// One plain value.
+///
+/// ```
+/// use mergecore_config::Scalar;
+///
+/// assert_eq!(Scalar::from(1), Scalar::Number(1.0));
+/// assert_eq!(Scalar::from("l2"), Scalar::Text("l2".to_owned()));
+/// assert_eq!(Scalar::from("l2").to_string(), "l2");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scalar {
     /// `true` or `false`.
@@ -56,6 +64,13 @@ impl Scalar {
     }
 
     /// The text, where it is text.
+    ///
+    /// ```
+    /// use mergecore_config::Scalar;
+    ///
+    /// assert_eq!(Scalar::from("l2").as_str(), Some("l2"));
+    /// assert_eq!(Scalar::from(2.0).as_str(), None);
+    /// ```
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -108,6 +123,13 @@ fn number(text: &str) -> Option<f64> {
 }
 
 /// A value as it is written in a recipe: one scalar, or a list over the layers.
+///
+/// ```
+/// use mergecore_config::{Scalar, Value};
+///
+/// assert_eq!(Value::from(0.5), Value::Scalar(Scalar::Number(0.5)));
+/// assert!(matches!(Value::from(vec![0.0, 0.5, 1.0]), Value::Gradient(points) if points.len() == 3));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// The same everywhere.
@@ -117,6 +139,15 @@ pub enum Value {
 }
 
 /// A value that applies where its filter matches.
+///
+/// ```
+/// use mergecore_config::Conditional;
+///
+/// let attention = Conditional::new("self_attn", 0.3);
+/// assert!(attention.matches("model.layers.0.self_attn.q_proj.weight"));
+/// assert!(!attention.matches("model.norm.weight"));
+/// assert!(Conditional::otherwise(0.5).matches("model.norm.weight"));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conditional {
     /// A substring of the tensor's name; `None` and `*` match all.

@@ -5,25 +5,39 @@ use mergecore_kernel::{
     merge_slices_onto_base,
 };
 
-/// DARE ([arXiv:2311.03099]): each element of each task vector (model minus base)
-/// is kept with probability `density` and scaled up by its inverse, then the task
-/// vectors are combined, with sign election (`dare_ties`) or without
-/// (`dare_linear`).
+/// DARE ([arXiv:2311.03099]): drop at random, rescale, combine.
+///
+/// Each element of each task vector (model minus base) is kept with probability
+/// `density` and scaled up by its inverse, then the task vectors are combined, with
+/// sign election (`dare_ties`) or without (`dare_linear`). Base and models have one
+/// shape, which is the output's.
 ///
 /// [arXiv:2311.03099]: https://arxiv.org/abs/2311.03099
+///
+/// ```
+/// use mergecore_dare::{Dare, dare_linear_slices};
+///
+/// // Drop without rescaling: each element is the base's or the model's.
+/// let params = Dare { rescale: None, ..Dare::new([1.0], [0.5], 3) };
+/// let (base, model) = ([1.0f32; 4], [2.0f32; 4]);
+/// let mut out = [0.0; 4];
+/// dare_linear_slices(&base, &[&model], &params, &mut out)?;
+/// assert!(out.iter().all(|x| *x == 1.0 || *x == 2.0));
+/// # Ok::<(), mergecore_dare::KernelError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dare {
-    /// One weight a model.
+    /// One weight a model, any finite number.
     pub weights: Vec<f64>,
     /// The probability of keeping an element, one a model, from 0 to 1.
     pub densities: Vec<f64>,
-    /// Divide by the sum of the weights used. Off by default.
+    /// Divide by the sum of the weights used, unless it is zero. Off by default.
     pub normalize: bool,
-    /// Factor on the combined delta. 1 by default.
+    /// Factor on the combined delta, any finite number. 1 by default.
     pub lambda: f64,
     /// How to make good for what was dropped; by default divide by the density.
     pub rescale: Option<Rescale>,
-    /// Key of the random stream that the masks are drawn from.
+    /// Key of the random stream that the masks are drawn from; seed 0 by default.
     pub stream: StreamKey,
 }
 
@@ -42,6 +56,14 @@ impl Default for Dare {
 
 impl Dare {
     /// DARE with these weights and densities, masks from this seed.
+    ///
+    /// ```
+    /// use mergecore_dare::{Dare, StreamKey};
+    ///
+    /// let params = Dare::new([1.0], [0.1], 42);
+    /// assert_eq!(params.stream, StreamKey::from_seed(42));
+    /// assert!(!params.normalize && params.rescale.is_some());
+    /// ```
     pub fn new(weights: impl Into<Vec<f64>>, densities: impl Into<Vec<f64>>, seed: u64) -> Self {
         let stream = StreamKey::from_seed(seed);
         Dare { weights: weights.into(), densities: densities.into(), stream, ..Dare::default() }

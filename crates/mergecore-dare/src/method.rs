@@ -41,6 +41,15 @@ fn bind(consensus: bool, binding: &Binding) -> Result<Box<dyn Kernel>, KernelErr
 }
 
 /// `dare_linear`: drop and rescale, then add.
+///
+/// ```
+/// use mergecore_dare::DareLinearMethod;
+/// use mergecore_kernel::Method;
+///
+/// assert_eq!(DareLinearMethod.name(), "dare_linear");
+/// let names: Vec<&str> = DareLinearMethod.parameters().iter().map(|p| p.name).collect();
+/// assert_eq!(names, ["weight", "density", "normalize", "lambda", "rescale", "rescale_norm"]);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DareLinearMethod;
 
@@ -71,6 +80,14 @@ impl Method for DareLinearMethod {
 }
 
 /// `dare_ties`: drop and rescale, then elect signs and add what agrees.
+///
+/// ```
+/// use mergecore_dare::DareTiesMethod;
+/// use mergecore_kernel::Method;
+///
+/// assert_eq!(DareTiesMethod.name(), "dare_ties");
+/// assert!(DareTiesMethod.inputs().base);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DareTiesMethod;
 

@@ -23,6 +23,25 @@ use crate::source::{OpenFile, StoredTensor, TensorSource};
 /// Opening reads config.json, the index and the headers, and not one byte of a
 /// tensor; tensors are read by position when asked, each being a
 /// [`TensorSource`]. The weights files stay open (one descriptor each).
+///
+/// ```
+/// use mergecore_io::{Checkpoint, TensorSource};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// # std::fs::write(dir.path().join("config.json"), r#"{"model_type": "tiny"}"#).unwrap();
+/// # let json = br#"{"norm":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// # let file = [&(json.len() as u64).to_le_bytes()[..], &json[..], &[0; 8]].concat();
+/// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+/// # let dir = dir.path();
+/// let checkpoint = Checkpoint::open(dir)?;
+/// assert_eq!(checkpoint.config()["model_type"], "tiny");
+/// assert_eq!(checkpoint.files()[0].name, "model.safetensors");
+/// let names: Vec<&str> = checkpoint.tensors().map(|tensor| tensor.name()).collect();
+/// assert_eq!(names, ["norm"]);
+/// assert_eq!(checkpoint.tensor("norm").map(|tensor| tensor.shape()), Some(&[2][..]));
+/// assert!(checkpoint.tensor("lm_head").is_none());
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
@@ -33,6 +52,20 @@ pub struct Checkpoint {
 }
 
 /// A weights file as it was when the checkpoint was opened.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+/// # let file = [&2u64.to_le_bytes()[..], b"{}"].concat();
+/// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+/// # let dir = dir.path();
+/// let checkpoint = mergecore_io::Checkpoint::open(dir)?;
+/// for file in checkpoint.files() {
+///     assert_eq!(file.path, dir.join(&file.name));
+///     assert_eq!(file.bytes, std::fs::metadata(&file.path).unwrap().len());
+/// }
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceFile {
@@ -58,10 +91,16 @@ impl Checkpoint {
     /// If something is missing, malformed, truncated or contradictory, if the
     /// weights are in another format, or if they are quantised; see [`IoError`].
     ///
-    /// ```no_run
+    /// ```
     /// use mergecore_io::{Checkpoint, TensorSource};
     ///
-    /// let checkpoint = Checkpoint::open("models/base".as_ref())?;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+    /// # let json = br#"{"norm":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+    /// # let file = [&(json.len() as u64).to_le_bytes()[..], &json[..], &[0; 8]].concat();
+    /// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+    /// # let dir = dir.path();
+    /// let checkpoint = Checkpoint::open(dir)?;
     /// for tensor in checkpoint.tensors() {
     ///     println!("{} {} {:?}", tensor.name(), tensor.dtype(), tensor.shape());
     /// }

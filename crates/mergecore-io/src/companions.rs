@@ -3,6 +3,26 @@
 use std::path::{Path, PathBuf};
 
 /// A file that belongs to a checkpoint and holds no weights.
+///
+/// ```
+/// use mergecore_io::{Checkpoint, CompanionKind};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+/// # std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+/// # let file = [&2u64.to_le_bytes()[..], b"{}"].concat();
+/// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+/// # let dir = dir.path();
+/// let checkpoint = Checkpoint::open(dir)?;
+/// let tokenizer: Vec<&str> = checkpoint
+///     .companions()
+///     .iter()
+///     .filter(|file| file.kind == CompanionKind::Tokenizer)
+///     .map(|file| file.name)
+///     .collect();
+/// assert_eq!(tokenizer, ["tokenizer.json"]);
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Companion {
@@ -15,6 +35,8 @@ pub struct Companion {
 }
 
 /// What a [`Companion`] belongs to.
+///
+/// [`Companion`] shows how to tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CompanionKind {

@@ -13,6 +13,16 @@ use crate::index::IndexError;
 /// do about it. The text of each is one paragraph and complete in itself: it
 /// includes the text of the error below, which [`source`](std::error::Error::source)
 /// offers too.
+///
+/// ```
+/// use mergecore_io::{Checkpoint, IoError};
+///
+/// let dir = tempfile::tempdir().unwrap();
+/// match Checkpoint::open(&dir.path().join("bsae")) {
+///     Err(IoError::NoDirectory { path }) => assert!(path.ends_with("bsae")),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IoError {

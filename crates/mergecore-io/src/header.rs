@@ -19,6 +19,17 @@ pub const MAX_HEADER_BYTES: u64 = 100_000_000;
 pub(crate) const PREFIX: u64 = 8;
 
 /// What the header of a safetensors file says.
+///
+/// ```
+/// let json = br#"{"__metadata__":{"format":"pt"},"w":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}"#;
+/// let mut file = (json.len() as u64).to_le_bytes().to_vec();
+/// file.extend(json);
+/// file.extend([1, 2, 3]);
+/// let header = mergecore_io::parse_header(&file, file.len() as u64)?;
+/// assert_eq!(header.metadata["format"], "pt");
+/// assert_eq!(file[header.data_start as usize..], [1, 2, 3]);
+/// # Ok::<(), mergecore_io::HeaderError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Header {
@@ -31,6 +42,17 @@ pub struct Header {
 }
 
 /// One tensor of a safetensors file.
+///
+/// ```
+/// use mergecore_tensor::DType;
+///
+/// let json = br#"{"w":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]}}"#;
+/// let file = [&(json.len() as u64).to_le_bytes()[..], &json[..], &[0; 12]].concat();
+/// let entry = &mergecore_io::parse_header(&file, file.len() as u64)?.entries[0];
+/// assert_eq!((entry.name.as_str(), entry.dtype), ("w", DType::F16));
+/// assert_eq!(entry.bytes.end - entry.bytes.start, 2 * 3 * 2);
+/// # Ok::<(), mergecore_io::HeaderError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeaderEntry {
@@ -45,6 +67,17 @@ pub struct HeaderEntry {
 }
 
 /// Why a file's header cannot be accepted.
+///
+/// ```
+/// use mergecore_io::{HeaderError, parse_header};
+///
+/// let json = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// let file = [&(json.len() as u64).to_le_bytes()[..], &json[..], &[0; 5]].concat();
+/// match parse_header(&file, file.len() as u64) {
+///     Err(HeaderError::Truncated { expected, found }) => assert_eq!(expected - found, 3),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderError {

@@ -11,6 +11,15 @@ use crate::natural::natural_order;
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// What an index says. Its shard names are plain file names.
+///
+/// ```
+/// let text = br#"{"weight_map": {"b": "2.safetensors", "c": "2.safetensors", "a": "1.safetensors"}}"#;
+/// let index = mergecore_io::parse_index(text)?;
+/// assert_eq!(index.shards(), ["1.safetensors", "2.safetensors"]);
+/// assert_eq!(index.shard_of("c"), Some("2.safetensors"));
+/// assert_eq!(index.shard_of("d"), None);
+/// # Ok::<(), mergecore_io::IndexError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Index {
@@ -36,6 +45,18 @@ impl Index {
 }
 
 /// Why an index cannot be accepted.
+///
+/// ```
+/// use mergecore_io::{IndexError, parse_index};
+///
+/// let text = br#"{"weight_map": {"w": "../elsewhere.safetensors"}}"#;
+/// match parse_index(text) {
+///     Err(IndexError::ShardName { tensor, shard }) => {
+///         assert_eq!((tensor.as_str(), shard.as_str()), ("w", "../elsewhere.safetensors"));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {

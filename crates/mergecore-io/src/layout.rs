@@ -15,6 +15,16 @@ use crate::natural::natural_order;
 const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 
 /// A tensor to be written.
+///
+/// ```
+/// use mergecore_io::{Layout, TensorSpec};
+/// use mergecore_tensor::DType;
+///
+/// let bias = TensorSpec { name: "bias".to_owned(), dtype: DType::Bf16, shape: vec![32_000] };
+/// let layout = Layout::new(vec![bias], u64::MAX, Default::default())?;
+/// assert_eq!(layout.total_bytes(), 64_000);
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
     /// Its name.
@@ -54,6 +64,20 @@ pub struct Layout {
 }
 
 /// One file of a [`Layout`].
+///
+/// ```
+/// use mergecore_io::{Layout, TensorSpec, parse_header};
+/// use mergecore_tensor::DType;
+///
+/// let tensor = TensorSpec { name: "w".into(), dtype: DType::F32, shape: vec![2] };
+/// let layout = Layout::new(vec![tensor], u64::MAX, Default::default())?;
+/// let shard = &layout.shards()[0];
+/// assert_eq!(shard.file_name(), "model.safetensors");
+/// assert_eq!(shard.file_len(), shard.header().len() as u64 + 8);
+/// let header = parse_header(shard.header(), shard.file_len()).unwrap();
+/// assert_eq!(header.entries[0].name, "w");
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
     file_name: String,
@@ -62,6 +86,18 @@ pub struct Shard {
 }
 
 /// A tensor's place in a [`Layout`].
+///
+/// ```
+/// use mergecore_io::{Layout, TensorSpec};
+/// use mergecore_tensor::DType;
+///
+/// let tensor = |name: &str| TensorSpec { name: name.into(), dtype: DType::F32, shape: vec![2] };
+/// let layout = Layout::new(vec![tensor("b"), tensor("a")], u64::MAX, Default::default())?;
+/// let (b, a) = (layout.placement(0).unwrap(), layout.placement(1).unwrap());
+/// assert_eq!((a.shard, b.shard), (0, 0));
+/// assert_eq!(a.bytes.end, b.bytes.start);
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Placement {
@@ -98,6 +134,16 @@ impl Layout {
     ///
     /// [`IoError::DuplicateName`], [`IoError::ReservedName`],
     /// [`IoError::OutputTooLarge`] and [`IoError::HeaderTooLarge`].
+    ///
+    /// ```
+    /// use mergecore_io::{IoError, Layout, TensorSpec};
+    /// use mergecore_tensor::DType;
+    ///
+    /// let tensor = TensorSpec { name: "w".into(), dtype: DType::U8, shape: vec![1] };
+    /// let twice = vec![tensor.clone(), tensor];
+    /// let error = Layout::new(twice, u64::MAX, Default::default()).unwrap_err();
+    /// assert!(matches!(error, IoError::DuplicateName { tensor } if tensor == "w"));
+    /// ```
     pub fn new(
         tensors: Vec<TensorSpec>,
         max_shard_bytes: u64,
@@ -147,6 +193,16 @@ impl Layout {
 
     /// The index of the tensor of that name in the order given to
     /// [`Layout::new`].
+    ///
+    /// ```
+    /// # use mergecore_io::{Layout, TensorSpec};
+    /// # use mergecore_tensor::DType;
+    /// let tensor = |name: &str| TensorSpec { name: name.into(), dtype: DType::U8, shape: vec![4] };
+    /// let layout = Layout::new(vec![tensor("b"), tensor("a")], 4, Default::default())?;
+    /// assert_eq!(layout.find("a"), Some(1));
+    /// assert_eq!(layout.tensors()[1].name, "a");
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
     pub fn find(&self, name: &str) -> Option<usize> {
         let found = self
             .order
@@ -162,6 +218,17 @@ impl Layout {
 
     /// The content of model.safetensors.index.json; `None` where there is only
     /// one file, which needs no index.
+    ///
+    /// ```
+    /// # use mergecore_io::{Layout, TensorSpec};
+    /// # use mergecore_tensor::DType;
+    /// let tensor = |name: &str| TensorSpec { name: name.into(), dtype: DType::U8, shape: vec![4] };
+    /// let layout = Layout::new(vec![tensor("b"), tensor("a")], 4, Default::default())?;
+    /// let index = layout.index_json().unwrap();
+    /// assert_eq!(index["metadata"]["total_size"], 8);
+    /// assert_eq!(index["weight_map"]["b"], "model-00002-of-00002.safetensors");
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
     pub fn index_json(&self) -> Option<Value> {
         if self.shards.len() < 2 {
             return None;

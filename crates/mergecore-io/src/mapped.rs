@@ -25,12 +25,19 @@ use crate::source::{StoredTensor, TensorSource};
 /// only on files that you control. The positioned reads of [`Checkpoint`] have
 /// no such hazard, which is why merging uses those.
 ///
-/// ```no_run
+/// ```
 /// use mergecore_io::MappedCheckpoint;
 ///
-/// let mapped = MappedCheckpoint::open("models/base".as_ref())?;
-/// let view = mapped.view("model.embed_tokens.weight").expect("the model has embeddings");
-/// println!("{:?}, {} bytes", view.shape(), view.data().len());
+/// # let dir = tempfile::tempdir().unwrap();
+/// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+/// # let json = br#"{"norm":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// # let file = [&(json.len() as u64).to_le_bytes()[..], &json[..], &[0; 8]].concat();
+/// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+/// # let dir = dir.path();
+/// let mapped = MappedCheckpoint::open(dir)?;
+/// let view = mapped.view("norm").unwrap();
+/// assert_eq!((view.shape(), view.data().len()), (&[2][..], 8));
+/// assert_eq!(mapped.checkpoint().len(), 1);
 /// # Ok::<(), mergecore_io::IoError>(())
 /// ```
 #[derive(Debug)]

@@ -6,6 +6,15 @@ use mergecore_tensor::DType;
 use serde_json::{Map, Value};
 
 /// How a checkpoint is quantised.
+///
+/// ```
+/// use mergecore_tensor::DType;
+///
+/// let tensors = [("w", DType::F8E4M3), ("w_scale", DType::F32)];
+/// let found = mergecore_io::detect_quantisation(&Default::default(), tensors).unwrap();
+/// assert_eq!(found.scheme, "FP8 with scales");
+/// assert_eq!(found.evidence, "tensor `w` beside `w_scale`");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quantisation {

@@ -14,7 +14,9 @@ const PIECE: usize = 1024;
 /// rows that a smaller vocabulary has no use for, or with rows that only another
 /// model has.
 ///
-/// A row is everything under one index of the first dimension.
+/// A row is everything under one index of the first dimension. A tensor like any
+/// other ([`TensorSource`]), of shape `[rows, ...]`; nothing is read before it is.
+/// See [`Rows::new`] for an example.
 #[derive(Debug, Clone)]
 pub struct Rows {
     runs: Vec<Run>,
@@ -41,11 +43,17 @@ impl Rows {
     /// If a run leaves its tensor, the tensors differ in any other dimension than the
     /// first, or they differ in dtype and are not all floats.
     ///
-    /// ```no_run
+    /// ```
     /// use mergecore_io::{Checkpoint, Rows, TensorSource};
     ///
-    /// let checkpoint = Checkpoint::open("models/chat".as_ref())?;
-    /// let embedding = checkpoint.tensor("model.embed_tokens.weight").unwrap();
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+    /// # let json = br#"{"embed":{"dtype":"F32","shape":[514,1],"data_offsets":[0,2056]}}"#;
+    /// # let file = [&(json.len() as u64).to_le_bytes()[..], &json[..], &[0; 2056]].concat();
+    /// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+    /// # let dir = dir.path();
+    /// let checkpoint = Checkpoint::open(dir)?;
+    /// let embedding = checkpoint.tensor("embed").unwrap();
     /// // 514 rows, of which the last two are left out.
     /// let first = Rows::new([(embedding.clone(), 0..512)])?;
     /// assert_eq!(first.shape()[0], 512);

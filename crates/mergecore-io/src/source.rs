@@ -40,7 +40,12 @@ use crate::positioned::read_exact_at;
 ///     }
 /// }
 ///
-/// assert_eq!(Zeros(vec![2, 3]).len(), 6);
+/// let zeros = Zeros(vec![2, 3]);
+/// assert_eq!(zeros.len(), 6);
+/// let mut row = [1; 12]; // three elements of four bytes
+/// zeros.read(3..6, &mut row)?;
+/// assert_eq!(row, [0; 12]);
+/// # Ok::<(), IoError>(())
 /// ```
 pub trait TensorSource: Send + Sync + Debug {
     /// The type of the elements.
@@ -74,6 +79,24 @@ pub trait TensorSource: Send + Sync + Debug {
 ///
 /// A clone is a second handle to the same open file. A tensor may outlive the
 /// checkpoint that it came from.
+///
+/// ```
+/// use mergecore_io::{Checkpoint, TensorSource};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+/// # let json = br#"{"w":{"dtype":"U8","shape":[2,2],"data_offsets":[0,4]}}"#;
+/// # let file = [&(json.len() as u64).to_le_bytes()[..], &json[..], &[10, 11, 12, 13]].concat();
+/// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+/// # let checkpoint = Checkpoint::open(dir.path())?;
+/// let tensor = checkpoint.tensor("w").unwrap().clone();
+/// drop(checkpoint);
+/// let mut second_row = [0; 2];
+/// tensor.read(2..4, &mut second_row)?;
+/// assert_eq!(second_row, [12, 13]);
+/// assert_eq!((tensor.file_name(), tensor.byte_len()), ("model.safetensors", 4));
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct StoredTensor(Arc<Stored>);
 

@@ -11,9 +11,11 @@ use crate::writer::sync_dir;
 
 const LOCK: &str = "lock";
 
-/// A directory beside the output, `.<name>.mergecore-partial`, in which the
-/// output is made, and which takes the output's name in one step when it is
-/// complete. Dropped before [`commit`](StagedDir::commit), it is removed.
+/// A directory in which the output is made, and which takes the output's name in
+/// one step when it is complete.
+///
+/// It is beside the output: `.<name>.mergecore-partial`. Dropped before
+/// [`commit`](StagedDir::commit), it is removed.
 ///
 /// A lock file in it keeps two processes from making one output at once; what a
 /// crashed process left is wiped by the next.
@@ -56,6 +58,18 @@ impl StagedDir {
     /// [`IoError::OutputName`], [`IoError::OutputExists`],
     /// [`IoError::OutputNotADirectory`], [`IoError::OutputNotACheckpoint`],
     /// [`IoError::OutputLocked`] and [`IoError::System`].
+    ///
+    /// ```
+    /// use mergecore_io::{IoError, StagedDir};
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// std::fs::write(dir.path().join("notes.txt"), "").unwrap();
+    /// let error = StagedDir::create(dir.path(), false).unwrap_err();
+    /// assert!(matches!(error, IoError::OutputExists { .. }));
+    /// // Nor is everything deleted on request.
+    /// let error = StagedDir::create(dir.path(), true).unwrap_err();
+    /// assert!(matches!(error, IoError::OutputNotACheckpoint { .. }));
+    /// ```
     pub fn create(output: &Path, overwrite: bool) -> Result<StagedDir, IoError> {
         let output = resolve(output)?;
         check_output(&output, overwrite)?;
@@ -71,6 +85,16 @@ impl StagedDir {
     }
 
     /// The working directory.
+    ///
+    /// ```
+    /// use mergecore_io::StagedDir;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let staged = StagedDir::create(&dir.path().join("merged"), false)?;
+    /// assert_eq!(staged.path().file_name().unwrap(), ".merged.mergecore-partial");
+    /// assert_eq!(staged.output().file_name().unwrap(), "merged");
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
     pub fn path(&self) -> &Path {
         &self.staging
     }
@@ -89,6 +113,20 @@ impl StagedDir {
     /// kept where it is, complete. [`IoError::OldOutputLeft`] if all went well
     /// except that the replaced output could not be deleted. [`IoError::System`]
     /// if syncing fails.
+    ///
+    /// ```
+    /// use mergecore_io::StagedDir;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let output = dir.path().join("merged");
+    /// for content in ["{}", r#"{"model_type": "tiny"}"#] {
+    ///     let staged = StagedDir::create(&output, true)?;
+    ///     std::fs::write(staged.path().join("config.json"), content).unwrap();
+    ///     staged.commit()?; // the second time, what the first made is replaced
+    ///     assert_eq!(std::fs::read_to_string(output.join("config.json")).unwrap(), content);
+    /// }
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
     pub fn commit(mut self) -> Result<(), IoError> {
         self.disposable = false;
         sync_tree(&self.staging)?;

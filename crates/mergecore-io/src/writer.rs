@@ -46,6 +46,20 @@ impl CheckpointWriter {
     /// # Errors
     ///
     /// [`IoError::System`], also if a file of that name is there already.
+    ///
+    /// ```
+    /// use mergecore_io::{CheckpointWriter, INDEX_FILE, Layout, TensorSpec};
+    /// use mergecore_tensor::DType;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let tensor = |name: &str| TensorSpec { name: name.into(), dtype: DType::U8, shape: vec![4] };
+    /// let layout = Layout::new(vec![tensor("a"), tensor("b")], 4, Default::default())?;
+    /// let writer = CheckpointWriter::create(dir.path(), layout.into())?;
+    /// assert!(dir.path().join("model-00002-of-00002.safetensors").exists());
+    /// assert!(dir.path().join(INDEX_FILE).exists());
+    /// assert_eq!(writer.layout().shards().len(), 2);
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
     pub fn create(dir: &Path, layout: Arc<Layout>) -> Result<CheckpointWriter, IoError> {
         let mut files = Vec::with_capacity(layout.shards().len());
         for shard in layout.shards() {
@@ -77,6 +91,20 @@ impl CheckpointWriter {
     /// # Errors
     ///
     /// [`IoError::TensorIndex`], [`IoError::WriteRange`] and [`IoError::System`].
+    ///
+    /// ```
+    /// use mergecore_io::{CheckpointWriter, IoError, Layout, TensorSpec};
+    /// use mergecore_tensor::DType;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let tensor = TensorSpec { name: "w".into(), dtype: DType::F32, shape: vec![2] };
+    /// let layout = Layout::new(vec![tensor], u64::MAX, Default::default())?;
+    /// let writer = CheckpointWriter::create(dir.path(), layout.into())?;
+    /// writer.write(0, 4, &1.5f32.to_le_bytes())?; // the second element
+    /// let past_the_end = writer.write(0, 8, &[0; 4]);
+    /// assert!(matches!(past_the_end, Err(IoError::WriteRange { offset: 8, size: 8, .. })));
+    /// # Ok::<(), IoError>(())
+    /// ```
     pub fn write(&self, tensor: usize, byte_offset: u64, bytes: &[u8]) -> Result<(), IoError> {
         let Some(place) = self.layout.placement(tensor) else {
             return Err(IoError::TensorIndex { index: tensor, count: self.layout.tensors().len() });
@@ -95,10 +123,26 @@ impl CheckpointWriter {
 
     /// Waits until everything is on the disk.
     ///
+    /// Bytes are counted, not remembered: that none was written twice is the
+    /// caller's part.
+    ///
     /// # Errors
     ///
     /// [`IoError::Unwritten`] if fewer bytes were written of a tensor than it
     /// has; [`IoError::System`].
+    ///
+    /// ```
+    /// use mergecore_io::{CheckpointWriter, IoError, Layout, TensorSpec};
+    /// use mergecore_tensor::DType;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let tensor = TensorSpec { name: "w".into(), dtype: DType::U8, shape: vec![4] };
+    /// let layout = Layout::new(vec![tensor], u64::MAX, Default::default())?;
+    /// let writer = CheckpointWriter::create(dir.path(), layout.into())?;
+    /// writer.write(0, 0, &[1, 2, 3])?;
+    /// assert!(matches!(writer.finish(), Err(IoError::Unwritten { written: 3, expected: 4, .. })));
+    /// # Ok::<(), IoError>(())
+    /// ```
     pub fn finish(self) -> Result<(), IoError> {
         for (index, written) in self.written.into_iter().enumerate() {
             let written = written.into_inner();
@@ -127,6 +171,13 @@ fn create_new(path: &Path) -> Result<File, IoError> {
 /// # Errors
 ///
 /// [`IoError::System`].
+///
+/// ```
+/// let dir = tempfile::tempdir().unwrap();
+/// std::fs::write(dir.path().join("a"), "").unwrap();
+/// mergecore_io::sync_dir(dir.path())?;
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
 pub fn sync_dir(path: &Path) -> Result<(), IoError> {
     if !cfg!(unix) {
         return Ok(());

@@ -12,6 +12,27 @@ use crate::{Kernel, KernelError, merge_slices};
 /// # Errors
 /// [`KernelError::Shape`] where shapes differ, [`KernelError::InputCount`]
 /// without any input, and what the kernel reports.
+///
+/// # Panics
+/// Where the kernel asks for an input that is not there.
+///
+/// ```
+/// use mergecore_kernel::ndarray::array;
+/// use mergecore_kernel::{Combination, Extent, Kernel, KernelError, Step, merge_arrays};
+///
+/// #[derive(Debug)]
+/// struct Mean;
+///
+/// impl Kernel for Mean {
+///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+///         Ok(Step::apply(Combination::average(vec![0.5, 0.5])))
+///     }
+/// }
+///
+/// let (a, b) = (array![[1.0f32, 2.0]], array![[3.0f32, 5.0]]);
+/// assert_eq!(merge_arrays(&Mean, &[a.view(), b.view()])?, array![[2.0, 3.5]]);
+/// # Ok::<(), KernelError>(())
+/// ```
 pub fn merge_arrays<T: Element, D: Dimension>(
     kernel: &dyn Kernel,
     inputs: &[ArrayView<'_, T, D>],
@@ -43,6 +64,30 @@ pub fn merge_arrays<T: Element, D: Dimension>(
 ///
 /// # Errors
 /// [`KernelError::ParameterCount`], and as [`merge_arrays`].
+///
+/// # Panics
+/// As [`merge_arrays`].
+///
+/// ```
+/// use mergecore_kernel::ndarray::array;
+/// # use mergecore_kernel::{Combination, Extent, Kernel};
+/// use mergecore_kernel::{KernelError, Step, merge_arrays_onto_base};
+///
+/// # #[derive(Debug)]
+/// # struct Mean;
+/// # impl Kernel for Mean {
+/// #     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+/// #         Ok(Step::apply(Combination::average(vec![0.5, 0.5])))
+/// #     }
+/// # }
+/// let (base, model) = (array![1.0f32], array![3.0f32]);
+/// let mean = merge_arrays_onto_base(&Mean, &[1.0], base.view(), &[model.view()])?;
+/// assert_eq!(mean, array![2.0]);
+///
+/// let error = merge_arrays_onto_base(&Mean, &[1.0], base.view(), &[]).unwrap_err();
+/// assert!(matches!(error, KernelError::ParameterCount { parameter: "weight", .. }));
+/// # Ok::<(), KernelError>(())
+/// ```
 pub fn merge_arrays_onto_base<T: Element, D: Dimension>(
     kernel: &dyn Kernel,
     weights: &[f64],

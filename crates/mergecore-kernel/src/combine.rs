@@ -23,28 +23,56 @@ pub struct Combination {
 
 impl Combination {
     /// A combination with coefficients of any sum.
+    ///
+    /// ```
+    /// let sum = mergecore_kernel::Combination::new(vec![1.0, 1.0, 0.0]);
+    /// assert_eq!(sum.coefficients(), [1.0, 1.0, 0.0]);
+    /// ```
     pub fn new(coefficients: Vec<f64>) -> Self {
         Combination { coefficients, agreeing_value_stands: false }
     }
 
     /// A combination whose coefficients sum to one but for rounding: an element
     /// on which all inputs agree is that value, bit for bit.
+    ///
+    /// ```
+    /// // Thirds do not sum to one in binary; equal inputs come out unchanged all the same.
+    /// let mean = mergecore_kernel::Combination::average(vec![1.0 / 3.0; 3]);
+    /// assert_eq!(mean.selects(), None);
+    /// ```
     pub fn average(coefficients: Vec<f64>) -> Self {
         Combination { coefficients, agreeing_value_stands: true }
     }
 
     /// One input alone, unchanged.
+    ///
+    /// ```
+    /// let second = mergecore_kernel::Combination::select(1, 3);
+    /// assert_eq!(second.coefficients(), [0.0, 1.0, 0.0]);
+    /// ```
     pub fn select(index: usize, inputs: usize) -> Self {
         let coefficients = (0..inputs).map(|i| if i == index { 1.0 } else { 0.0 }).collect();
         Combination::new(coefficients)
     }
 
     /// One coefficient an input.
+    ///
+    /// ```
+    /// let second = mergecore_kernel::Combination::select(1, 2);
+    /// assert_eq!(second.coefficients(), [0.0, 1.0]);
+    /// ```
     pub fn coefficients(&self) -> &[f64] {
         &self.coefficients
     }
 
     /// The input that this combination yields unchanged, if it is one.
+    ///
+    /// ```
+    /// use mergecore_kernel::Combination;
+    ///
+    /// assert_eq!(Combination::new(vec![0.0, 1.0]).selects(), Some(1));
+    /// assert_eq!(Combination::new(vec![0.0, 0.5]).selects(), None);
+    /// ```
     pub fn selects(&self) -> Option<usize> {
         let mut used = self.coefficients.iter().enumerate().filter(|(_, c)| **c != 0.0);
         match (used.next(), used.next()) {

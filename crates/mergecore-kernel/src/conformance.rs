@@ -17,6 +17,21 @@ use crate::{BLOCK, Extent, Kernel, Order, Step, TILE, TileReader, Worker, merge_
 ///
 /// # Panics
 /// Where the kernel breaks one of these.
+///
+/// ```
+/// use mergecore_kernel::{Combination, Extent, Kernel, KernelError, Step, conformance};
+///
+/// #[derive(Debug)]
+/// struct Mean;
+///
+/// impl Kernel for Mean {
+///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+///         Ok(Step::apply(Combination::average(vec![0.5, 0.5])))
+///     }
+/// }
+///
+/// conformance::check(&Mean, 2);
+/// ```
 pub fn check(kernel: &dyn Kernel, inputs: usize) {
     let lengths = [
         0,
@@ -40,6 +55,12 @@ pub fn check(kernel: &dyn Kernel, inputs: usize) {
 
 /// Reproducible values of a few binades and both signs, a good part of them
 /// equal across inputs and some equal in magnitude within one.
+///
+/// ```
+/// let inputs = mergecore_kernel::conformance::sample(2, 100);
+/// assert_eq!((inputs.len(), inputs[0].len()), (2, 100));
+/// assert_eq!(inputs, mergecore_kernel::conformance::sample(2, 100));
+/// ```
 pub fn sample(inputs: usize, len: usize) -> Vec<Vec<f64>> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = || {

@@ -4,12 +4,39 @@ use crate::gram::sum_products;
 use crate::{Apply, Arguments, Combination, KernelError, Order, Scan, Step, TILE, Tile};
 
 /// Sets to zero the deltas that a method drops.
+///
+/// ```
+/// use mergecore_kernel::Prune;
+///
+/// /// Keeps the elements of even index.
+/// struct EvenOnly;
+///
+/// impl Prune for EvenOnly {
+///     fn prune(&self, _model: usize, start: u64, deltas: &mut [f64]) {
+///         for (delta, index) in deltas.iter_mut().zip(start..) {
+///             if index % 2 == 1 { *delta = 0.0 }
+///         }
+///     }
+/// }
+///
+/// let mut deltas = [1.0, 2.0, 3.0];
+/// EvenOnly.prune(0, 1_025, &mut deltas);
+/// assert_eq!(deltas, [0.0, 2.0, 0.0]);
+/// ```
 pub trait Prune: Send + Sync {
     /// Prunes the deltas of one model, whose first has flat index `start`.
     fn prune(&self, model: usize, start: u64, deltas: &mut [f64]);
 }
 
 /// Drops nothing.
+///
+/// ```
+/// use mergecore_kernel::{KeepAll, Prune};
+///
+/// let mut deltas = [1.0, -2.0];
+/// KeepAll.prune(0, 0, &mut deltas);
+/// assert_eq!(deltas, [1.0, -2.0]);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KeepAll;
 
@@ -18,6 +45,16 @@ impl Prune for KeepAll {
 }
 
 /// How pruned deltas are scaled up to make good for what was dropped.
+///
+/// A norm is that of one model's deltas over the whole tensor. Where it is below
+/// 1e-7, before or after pruning, and where the density is 0, nothing is rescaled.
+///
+/// ```
+/// use mergecore_kernel::Rescale;
+///
+/// assert_eq!(Rescale::from_name("l2"), Some(Rescale::L2));
+/// assert_eq!(Rescale::from_name("l3"), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rescale {
     /// Divide by the density: an unbiased estimate where elements are kept at
@@ -36,6 +73,12 @@ impl Rescale {
     pub const NAMES: &'static [&'static str] = &["density", "l1", "l2", "linf"];
 
     /// The variant of a name in [`Self::NAMES`].
+    ///
+    /// ```
+    /// use mergecore_kernel::Rescale;
+    ///
+    /// assert!(Rescale::NAMES.iter().all(|name| Rescale::from_name(name).is_some()));
+    /// ```
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "density" => Some(Rescale::Density),
@@ -48,6 +91,17 @@ impl Rescale {
 
     /// What the parameters `rescale` and `rescale_norm` ask for: `rescale: false`
     /// switches it off, a norm alone switches it on.
+    ///
+    /// ```
+    /// use mergecore_kernel::{Argument, Arguments, Rescale};
+    ///
+    /// let mut shared = Arguments::default();
+    /// assert_eq!(Rescale::from_arguments(&shared, false, Rescale::L1), None);
+    /// shared.insert("rescale_norm", Argument::Text("l2".to_owned()));
+    /// assert_eq!(Rescale::from_arguments(&shared, false, Rescale::L1), Some(Rescale::L2));
+    /// shared.insert("rescale", Argument::Flag(false));
+    /// assert_eq!(Rescale::from_arguments(&shared, false, Rescale::L1), None);
+    /// ```
     pub fn from_arguments(shared: &Arguments, on_by_default: bool, usual: Rescale) -> Option<Self> {
         let norm = shared.text("rescale_norm").and_then(Rescale::from_name);
         let on = shared.flag("rescale").unwrap_or(on_by_default || norm.is_some());
@@ -59,21 +113,55 @@ impl Rescale {
 /// the elected sign only where there is a consensus, divided by the sum of the
 /// weights used where it is normalised.
 ///
-/// The first input is the base, the others are the models. A sum of exactly zero
-/// leaves the base bit for bit.
+/// The first input is the base, the others are the models; all have one shape. A
+/// sum of exactly zero leaves the base bit for bit.
+///
+/// Sources: task arithmetic, [arXiv:2212.04089]; sign election, [arXiv:2306.01708].
+///
+/// [arXiv:2212.04089]: https://arxiv.org/abs/2212.04089
+/// [arXiv:2306.01708]: https://arxiv.org/abs/2306.01708
+///
+/// ```
+/// use mergecore_kernel::{Extent, KeepAll, Kernel, KernelError, Step, TaskVectors, merge_slices};
+///
+/// #[derive(Debug)]
+/// struct Agreeing(TaskVectors);
+///
+/// impl Kernel for Agreeing {
+///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+///         self.0.check()?;
+///         Ok(self.0.clone().step(KeepAll))
+///     }
+/// }
+///
+/// let kernel = Agreeing(TaskVectors {
+///     weights: vec![1.0, 1.0],
+///     densities: vec![1.0, 1.0],
+///     consensus: true,
+///     normalize: false,
+///     lambda: 1.0,
+///     rescale: None,
+/// });
+/// let (base, a, b) = ([1.0f32, 1.0], [2.0f32, 4.0], [3.0f32, 0.0]);
+/// let mut out = [0.0f32; 2];
+/// merge_slices(&kernel, &[&base, &a, &b], &[2], &mut out)?;
+/// assert_eq!(out, [4.0, 4.0]); // the second element of `b` is outvoted
+/// # Ok::<(), KernelError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskVectors {
-    /// One weight a model.
+    /// One weight a model, any finite number.
     pub weights: Vec<f64>,
-    /// The fraction of elements kept, one a model.
+    /// The fraction of elements kept, from 0 to 1, one a model.
     pub densities: Vec<f64>,
     /// Elect a sign for each element by the sum of the weighted deltas (zero
     /// elects plus) and combine only the models that agree; a zero delta never
     /// does.
     pub consensus: bool,
-    /// Divide by the sum of the weights used.
+    /// Divide by the sum of the weights used, unless it is zero (below 1e-8 in
+    /// magnitude where there is no consensus).
     pub normalize: bool,
-    /// Factor on the combined delta.
+    /// Factor on the combined delta, any finite number.
     pub lambda: f64,
     /// What makes good for the dropped elements.
     pub rescale: Option<Rescale>,
@@ -85,6 +173,22 @@ impl TaskVectors {
     /// # Errors
     /// A wrong number of values, values that are not finite, densities outside
     /// 0 to 1.
+    ///
+    /// ```
+    /// use mergecore_kernel::{KernelError, TaskVectors};
+    ///
+    /// # let vectors = TaskVectors {
+    /// #     weights: vec![1.0],
+    /// #     densities: vec![1.0],
+    /// #     consensus: false,
+    /// #     normalize: false,
+    /// #     lambda: 1.0,
+    /// #     rescale: None,
+    /// # };
+    /// assert_eq!(vectors.check(), Ok(()));
+    /// let wrong = TaskVectors { densities: vec![1.5], ..vectors };
+    /// assert!(matches!(wrong.check(), Err(KernelError::ParameterRange { value: 1.5, .. })));
+    /// ```
     pub fn check(&self) -> Result<(), KernelError> {
         KernelError::check_count("density", &self.densities, self.weights.len())?;
         self.densities.iter().try_for_each(|d| KernelError::check_fraction("density", *d))?;
@@ -94,6 +198,21 @@ impl TaskVectors {
 
     /// The input that comes out unchanged, where one does: a lone model at
     /// weight 1, density 1 and lambda 1, or the base where nothing is added.
+    ///
+    /// ```
+    /// # use mergecore_kernel::TaskVectors;
+    /// # let vectors = TaskVectors {
+    /// #     weights: vec![1.0],
+    /// #     densities: vec![1.0],
+    /// #     consensus: false,
+    /// #     normalize: false,
+    /// #     lambda: 1.0,
+    /// #     rescale: None,
+    /// # };
+    /// assert_eq!(vectors.selects(), Some(1)); // weight, density and lambda are 1
+    /// let nothing = TaskVectors { lambda: 0.0, ..vectors };
+    /// assert_eq!(nothing.selects(), Some(0)); // the base
+    /// ```
     pub fn selects(&self) -> Option<usize> {
         let nothing = |(weight, density): (&f64, &f64)| *weight == 0.0 || *density == 0.0;
         if self.lambda == 0.0 || self.weights.iter().zip(&self.densities).all(nothing) {
@@ -104,6 +223,27 @@ impl TaskVectors {
     }
 
     /// The steps that remain once it is known what to prune.
+    ///
+    /// # Panics
+    /// The step's [`Apply`] panics on a number of models other than the number of
+    /// weights; [`merge_slices_onto_base`](crate::merge_slices_onto_base) checks it.
+    ///
+    /// ```
+    /// use mergecore_kernel::{KeepAll, Rescale, Step, TaskVectors};
+    ///
+    /// # let vectors = TaskVectors {
+    /// #     weights: vec![0.5],
+    /// #     densities: vec![0.5],
+    /// #     consensus: false,
+    /// #     normalize: false,
+    /// #     lambda: 1.0,
+    /// #     rescale: None,
+    /// # };
+    /// assert!(matches!(vectors.clone().step(KeepAll), Step::Apply(_)));
+    /// // To match a norm, the norm has to be measured first.
+    /// let matching = TaskVectors { rescale: Some(Rescale::L2), ..vectors };
+    /// assert!(matches!(matching.step(KeepAll), Step::Scan(_)));
+    /// ```
     pub fn step(self, prune: impl Prune + 'static) -> Step {
         // Adding a delta to the base would lose the sign of a model's zero.
         if let Some(input) = self.selects() {

@@ -1,6 +1,17 @@
 //! What can be wrong with a kernel's input.
 
 /// Why a merge of arrays, or the binding of a method to a tensor, failed.
+///
+/// ```
+/// use mergecore_kernel::KernelError;
+///
+/// match KernelError::check_fraction("density", 1.5) {
+///     Err(KernelError::ParameterRange { parameter, value, .. }) => {
+///         assert_eq!((parameter, value), ("density", 1.5));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -73,6 +84,13 @@ impl KernelError {
     ///
     /// # Errors
     /// [`KernelError::ParameterCount`] where it has not.
+    ///
+    /// ```
+    /// use mergecore_kernel::KernelError;
+    ///
+    /// assert!(KernelError::check_count("weight", &[0.5, 0.5], 2).is_ok());
+    /// assert!(KernelError::check_count("weight", &[1.0], 2).is_err());
+    /// ```
     pub fn check_count(parameter: &'static str, values: &[f64], models: usize) -> Result<(), Self> {
         if values.len() == models {
             return Ok(());
@@ -84,6 +102,13 @@ impl KernelError {
     ///
     /// # Errors
     /// [`KernelError::ParameterRange`] where it is not.
+    ///
+    /// ```
+    /// use mergecore_kernel::KernelError;
+    ///
+    /// let error = KernelError::check_finite("lambda", f64::INFINITY).unwrap_err();
+    /// assert_eq!(error.to_string(), "`lambda` is inf, but must be a finite number");
+    /// ```
     pub fn check_finite(parameter: &'static str, value: f64) -> Result<(), Self> {
         if value.is_finite() {
             return Ok(());
@@ -95,6 +120,13 @@ impl KernelError {
     ///
     /// # Errors
     /// [`KernelError::ParameterRange`] where it lies outside 0 to 1.
+    ///
+    /// ```
+    /// use mergecore_kernel::KernelError;
+    ///
+    /// assert!(KernelError::check_fraction("density", 0.2).is_ok());
+    /// assert!(KernelError::check_fraction("density", f64::NAN).is_err());
+    /// ```
     pub fn check_fraction(parameter: &'static str, value: f64) -> Result<(), Self> {
         if (0.0..=1.0).contains(&value) {
             return Ok(());

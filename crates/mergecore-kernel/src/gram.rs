@@ -3,6 +3,8 @@
 use crate::{KernelError, Order, Scan, Step, Tile};
 
 /// Dot products of all pairs of inputs, taken as flat vectors.
+///
+/// Only a [`GramScan`] makes one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gram {
     inputs: usize,
@@ -26,12 +28,37 @@ impl Gram {
     }
 
     /// The Euclidean norm of input `i`.
+    ///
+    /// # Panics
+    /// If there is no such input.
     pub fn norm(&self, i: usize) -> f64 {
         self.dot(i, i).sqrt()
     }
 }
 
 /// A scan that yields the [`Gram`] matrix and continues from it.
+///
+/// ```
+/// use mergecore_kernel::{Combination, Extent, GramScan, Kernel, KernelError, Step, merge_slices};
+///
+/// /// The projection of the second input on the first.
+/// #[derive(Debug)]
+/// struct Projection;
+///
+/// impl Kernel for Projection {
+///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+///         Ok(Step::scan(GramScan::new(2, |gram| {
+///             let share = gram.dot(0, 1) / gram.dot(0, 0);
+///             Ok(Step::apply(Combination::new(vec![share, 0.0])))
+///         })))
+///     }
+/// }
+///
+/// let mut out = [0.0f32; 2];
+/// merge_slices(&Projection, &[&[2.0f32, 0.0], &[3.0, 7.0]], &[2], &mut out)?;
+/// assert_eq!(out, [3.0, 0.0]);
+/// # Ok::<(), KernelError>(())
+/// ```
 pub struct GramScan<F> {
     inputs: usize,
     then: F,
@@ -92,6 +119,12 @@ where
 const LANES: usize = 8;
 
 /// Dot product in a fixed shape: eight lanes, then a fixed tree.
+///
+/// The slices must be of one length; what the value is otherwise is not specified.
+///
+/// ```
+/// assert_eq!(mergecore_kernel::dot(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]), 32.0);
+/// ```
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     sum_products(a, b, |x, y| x * y)
 }

@@ -58,12 +58,46 @@ pub trait Kernel: Send + Sync + fmt::Debug {
 }
 
 /// The last step: computes the output's elements from the inputs'.
+///
+/// See [`Kernel`] for one written out. An apply may be run on the tiles in any order
+/// and by many threads at once.
+///
+/// ```
+/// use mergecore_kernel::{Apply, Extent, Kernel, KernelError, Step, Tile, merge_slices};
+///
+/// #[derive(Debug, Clone, Copy)]
+/// struct Negate;
+///
+/// impl Apply for Negate {
+///     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
+///         for (out, value) in out.iter_mut().zip(tile.input(0)) {
+///             *out = -value;
+///         }
+///     }
+/// }
+/// # impl Kernel for Negate {
+/// #     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+/// #         Ok(Step::apply(*self))
+/// #     }
+/// # }
+/// # let mut out = [0.0f32];
+/// # merge_slices(&Negate, &[&[2.0f32]], &[1], &mut out)?;
+/// # assert_eq!(out, [-2.0]);
+/// # Ok::<(), KernelError>(())
+/// ```
 pub trait Apply: Send + Sync {
     /// Writes the tile's output elements; `out` is as long as the tile.
     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]);
 }
 
 /// How a scan's partials come together.
+///
+/// ```
+/// use mergecore_kernel::{GramScan, Order, Scan};
+///
+/// let scan = GramScan::new(2, |_| unreachable!("not run"));
+/// assert_eq!(scan.order(), Order::Blocks); // it sums
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// One partial a block, combined in index order: for floating-point sums.
@@ -74,6 +108,51 @@ pub enum Order {
 }
 
 /// A pass over the inputs that folds them to a small value.
+///
+/// ```
+/// use mergecore_kernel::{
+///     Combination, Extent, Kernel, KernelError, Order, Scan, Step, Tile, merge_slices,
+/// };
+///
+/// /// Divides its input by the largest magnitude.
+/// #[derive(Debug, Clone, Copy)]
+/// struct Scaled;
+///
+/// impl Kernel for Scaled {
+///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+///         Ok(Step::scan(*self))
+///     }
+/// }
+///
+/// impl Scan for Scaled {
+///     type Partial = f64;
+///
+///     fn order(&self) -> Order {
+///         Order::Any // a maximum is the same however the elements are grouped
+///     }
+///
+///     fn empty(&self) -> f64 {
+///         0.0
+///     }
+///
+///     fn fold(&self, largest: &mut f64, tile: &mut Tile<'_>) {
+///         *largest = tile.input(0).iter().fold(*largest, |largest, x| largest.max(x.abs()));
+///     }
+///
+///     fn combine(&self, total: &mut f64, next: f64) {
+///         *total = total.max(next);
+///     }
+///
+///     fn finish(self: Box<Self>, largest: f64) -> Result<Step, KernelError> {
+///         Ok(Step::apply(Combination::new(vec![1.0 / largest])))
+///     }
+/// }
+///
+/// let mut out = [0.0f32; 3];
+/// merge_slices(&Scaled, &[&[1.0f32, -4.0, 2.0]], &[3], &mut out)?;
+/// assert_eq!(out, [0.25, -1.0, 0.5]);
+/// # Ok::<(), KernelError>(())
+/// ```
 pub trait Scan: Send + Sync + 'static {
     /// What a run of elements folds to.
     type Partial: Send + 'static;
@@ -107,6 +186,14 @@ pub trait Scan: Send + Sync + 'static {
 }
 
 /// What comes next for a tensor.
+///
+/// ```
+/// use mergecore_kernel::{Combination, GramScan, Step};
+///
+/// let apply = || Step::apply(Combination::select(0, 1));
+/// assert!(matches!(apply(), Step::Apply(_)));
+/// assert!(matches!(Step::scan(GramScan::new(1, move |_| Ok(apply()))), Step::Scan(_)));
+/// ```
 pub enum Step {
     /// Read all inputs once and fold them.
     Scan(Box<dyn ErasedScan>),
@@ -136,17 +223,53 @@ impl fmt::Debug for Step {
 }
 
 /// A partial whose type only its scan knows.
+///
+/// [`ErasedScan::empty`] makes one, [`Worker::fold`](crate::Worker::fold) fills it.
 pub type ErasedPartial = Box<dyn Any + Send>;
 
 /// A [`Scan`] with its partial's type erased, as drivers hold it. Implemented
-/// for every [`Scan`]; its methods are those of the same name there.
-#[allow(missing_docs)]
+/// for every [`Scan`]; its methods are those of the same name there. How a driver
+/// calls them, [`Worker`](crate::Worker) shows.
+///
+/// ```
+/// use mergecore_kernel::{Combination, Extent, GramScan, Step};
+///
+/// let then = |_: &_| Ok(Step::apply(Combination::select(0, 1)));
+/// let Step::Scan(scan) = Step::scan(GramScan::new(1, then)) else { unreachable!() };
+/// assert_eq!(scan.ranges(Extent::of(&[2, 5])), [0..10]);
+/// let nothing_read = scan.empty();
+/// assert!(matches!(scan.finish(nothing_read)?, Step::Apply(_)));
+/// # Ok::<(), mergecore_kernel::KernelError>(())
+/// ```
 pub trait ErasedScan: Send + Sync + sealed::Sealed {
+    /// As [`Scan::order`].
     fn order(&self) -> Order;
+
+    /// As [`Scan::ranges`].
     fn ranges(&self, extent: Extent) -> Vec<Range<u64>>;
+
+    /// As [`Scan::empty`].
     fn empty(&self) -> ErasedPartial;
+
+    /// As [`Scan::fold`].
+    ///
+    /// # Panics
+    /// On a partial that another type of scan made.
     fn fold(&self, partial: &mut ErasedPartial, tile: &mut Tile<'_>);
+
+    /// As [`Scan::combine`].
+    ///
+    /// # Panics
+    /// On a partial that another type of scan made.
     fn combine(&self, total: &mut ErasedPartial, next: ErasedPartial);
+
+    /// As [`Scan::finish`].
+    ///
+    /// # Errors
+    /// What the scan reports.
+    ///
+    /// # Panics
+    /// On a partial that another type of scan made.
     fn finish(self: Box<Self>, total: ErasedPartial) -> Result<Step, KernelError>;
 }
 

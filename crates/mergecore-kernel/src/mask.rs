@@ -6,11 +6,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::{KernelError, Prune, StreamKey, TILE};
 
-/// Keeps each element of each model independently with the model's density.
+/// Keeps each element of each model independently with the model's density: the
+/// masks of DARE ([arXiv:2311.03099](https://arxiv.org/abs/2311.03099)).
 ///
 /// Element `e` of model `m` is kept if word `e` of stream `m` of ChaCha8 under
-/// the given key, taken as a 32-bit fraction, lies below the density: a function
-/// of key, model and element alone, whoever draws it in whatever order.
+/// the given key, taken as a 32-bit fraction, lies below the density (to the
+/// nearest 2^-32): a function of key, model and element alone, whoever draws it in
+/// whatever order. Pruning a model without a density panics.
 ///
 /// ```
 /// use mergecore_kernel::{Prune, RandomMask, StreamKey};
@@ -35,6 +37,13 @@ impl RandomMask {
     ///
     /// # Errors
     /// [`KernelError::ParameterRange`] for a density outside 0 to 1.
+    ///
+    /// ```
+    /// use mergecore_kernel::{KernelError, RandomMask, StreamKey};
+    ///
+    /// let error = RandomMask::new(StreamKey::from_seed(7), &[0.5, 1.5]).unwrap_err();
+    /// assert!(matches!(error, KernelError::ParameterRange { value: 1.5, .. }));
+    /// ```
     pub fn new(key: StreamKey, densities: &[f64]) -> Result<Self, KernelError> {
         let threshold = |density: &f64| {
             KernelError::check_fraction("density", *density)?;

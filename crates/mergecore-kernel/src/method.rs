@@ -11,6 +11,44 @@ use crate::{Kernel, KernelError, Rescale};
 /// A method declares its inputs and parameters once; whoever drives it (the
 /// engine) validates, fills in defaults and reports mistakes from that
 /// declaration, then binds the method to each output tensor.
+///
+/// ```
+/// use mergecore_kernel::{
+///     Argument, Arguments, Binding, Combination, Extent, Inputs, Kernel, KernelError, Method,
+///     Parameter, Step, StreamKey, merge_slices,
+/// };
+///
+/// #[derive(Debug)]
+/// struct Sum(Vec<f64>);
+///
+/// impl Kernel for Sum {
+///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+///         Ok(Step::apply(Combination::new(self.0.clone())))
+///     }
+/// }
+///
+/// #[derive(Debug)]
+/// struct SumMethod;
+///
+/// impl Method for SumMethod {
+///     fn name(&self) -> &str { "sum" }
+///     fn title(&self) -> &str { "Sum" }
+///     fn inputs(&self) -> Inputs { Inputs { base: false, models: 1..=usize::MAX } }
+///     fn parameters(&self) -> &[Parameter] { &[Parameter::WEIGHT] }
+///     fn bind(&self, arguments: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
+///         Ok(Box::new(Sum(arguments.numbers("weight"))))
+///     }
+/// }
+///
+/// let mut model = Arguments::default();
+/// model.insert("weight", Argument::Number(2.0));
+/// let stream = StreamKey::from_seed(0);
+/// let binding = Binding { shared: Arguments::default(), models: vec![model], stream };
+/// let mut out = [0.0f32];
+/// merge_slices(&*SumMethod.bind(&binding)?, &[&[1.5f32]], &[1], &mut out)?;
+/// assert_eq!(out, [3.0]);
+/// # Ok::<(), KernelError>(())
+/// ```
 pub trait Method: Send + Sync + fmt::Debug {
     /// The name in recipes: `ties`.
     fn name(&self) -> &str;
@@ -37,6 +75,12 @@ pub trait Method: Send + Sync + fmt::Debug {
 }
 
 /// The inputs a method takes, for every tensor.
+///
+/// ```
+/// // A base and one model or more besides.
+/// let inputs = mergecore_kernel::Inputs { base: true, models: 1..=usize::MAX };
+/// assert!(!inputs.models.contains(&0));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inputs {
     /// Whether one of them is the base, which comes first and takes no
@@ -47,6 +91,21 @@ pub struct Inputs {
 }
 
 /// One parameter's declaration.
+///
+/// ```
+/// use mergecore_kernel::{Default, Parameter, ParameterKind, Scope};
+///
+/// const EPSILON: Parameter = Parameter {
+///     name: "epsilon",
+///     scope: Scope::PerModel,
+///     kind: ParameterKind::FRACTION,
+///     default: Default::Number(0.1),
+///     help: "half of the spread of this model's densities",
+/// };
+/// // A declaration of the common ones can be changed in part.
+/// const NORMALIZE: Parameter = Parameter { default: Default::Flag(true), ..Parameter::NORMALIZE };
+/// assert_eq!((EPSILON.name, NORMALIZE.name), ("epsilon", "normalize"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parameter {
     /// The name in recipes.
@@ -106,6 +165,13 @@ impl Parameter {
 }
 
 /// Whether each model has a value of its own.
+///
+/// ```
+/// use mergecore_kernel::{Parameter, Scope};
+///
+/// assert_eq!(Parameter::WEIGHT.scope, Scope::PerModel);
+/// assert_eq!(Parameter::LAMBDA.scope, Scope::Shared);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// One value for the tensor.
@@ -115,6 +181,14 @@ pub enum Scope {
 }
 
 /// A parameter's type and range.
+///
+/// ```
+/// use mergecore_kernel::ParameterKind;
+///
+/// let at_least_one = ParameterKind::Number { min: 1.0, max: f64::MAX };
+/// assert_eq!(at_least_one.to_string(), "a number, at least 1");
+/// assert_eq!(ParameterKind::FRACTION.to_string(), "a number between 0 and 1");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ParameterKind {
     /// A finite number between two bounds, both allowed.
@@ -150,6 +224,16 @@ impl fmt::Display for ParameterKind {
 }
 
 /// What holds where a recipe gives no value.
+///
+/// Import it under another name (`use mergecore_kernel::Default as Unless`) where the
+/// standard library's trait is needed too.
+///
+/// ```
+/// use mergecore_kernel::{Default as Unless, Parameter};
+///
+/// assert_eq!(Parameter::DENSITY.default, Unless::Number(1.0));
+/// assert_eq!(Parameter::WEIGHT.default, Unless::Required);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Default {
     /// Nothing: a value must be given.
@@ -163,6 +247,16 @@ pub enum Default {
 }
 
 /// A validated argument.
+///
+/// ```
+/// use mergecore_kernel::{Argument, Arguments};
+///
+/// let mut shared = Arguments::default();
+/// shared.insert("normalize", Argument::Flag(true));
+/// shared.insert("rescale_norm", Argument::Text("l2".to_owned()));
+/// assert_eq!(shared.flag("normalize"), Some(true));
+/// assert_eq!(shared.text("rescale_norm"), Some("l2"));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Argument {
     /// A number within the declared range.
@@ -174,6 +268,16 @@ pub enum Argument {
 }
 
 /// Validated arguments by parameter name, defaults filled in.
+///
+/// ```
+/// use mergecore_kernel::{Argument, Arguments};
+///
+/// let mut arguments = Arguments::default();
+/// arguments.insert("lambda", Argument::Number(0.5));
+/// assert_eq!(arguments.number("lambda"), Some(0.5));
+/// assert_eq!(arguments.flag("normalize"), None); // not set
+/// assert_eq!(arguments.text("lambda"), None); // not a word
+/// ```
 #[derive(Debug, Clone, PartialEq, std::default::Default)]
 pub struct Arguments(BTreeMap<&'static str, Argument>);
 
@@ -209,6 +313,22 @@ impl Arguments {
 }
 
 /// Everything a method is told of one output tensor.
+///
+/// ```
+/// use mergecore_kernel::{Argument, Arguments, Binding, StreamKey};
+///
+/// let weight = |value| {
+///     let mut arguments = Arguments::default();
+///     arguments.insert("weight", Argument::Number(value));
+///     arguments
+/// };
+/// let binding = Binding {
+///     shared: Arguments::default(),
+///     models: vec![weight(0.25), weight(0.75)],
+///     stream: StreamKey::from_seed(1),
+/// };
+/// assert_eq!(binding.numbers("weight"), [0.25, 0.75]);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Binding {
     /// Arguments of the shared parameters.
@@ -232,11 +352,26 @@ impl Binding {
 }
 
 /// The key of one tensor's random stream: whoever holds it can draw the masks.
+///
+/// ```
+/// use mergecore_kernel::StreamKey;
+///
+/// assert_eq!(StreamKey::from_seed(7), StreamKey::from_seed(7));
+/// assert_ne!(StreamKey::from_seed(7), StreamKey::from_seed(8));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamKey(pub [u8; 32]);
 
 impl StreamKey {
     /// A key for callers without tensor names: the seed itself.
+    ///
+    /// The eight bytes of the seed, little-endian, then zeros.
+    ///
+    /// ```
+    /// let mut key = [0; 32];
+    /// key[..2].copy_from_slice(&[0x34, 0x12]);
+    /// assert_eq!(mergecore_kernel::StreamKey::from_seed(0x1234).0, key);
+    /// ```
     pub fn from_seed(seed: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());

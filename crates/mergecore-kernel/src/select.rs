@@ -12,6 +12,24 @@ use crate::{BLOCK, Extent, KernelError, Order, Scan, Step, TILE, Tile};
 
 /// Keys to select among: one or more lanes (one a model, say), each with one key
 /// an element.
+///
+/// ```
+/// use mergecore_kernel::{Keys, Tile, magnitude_key};
+///
+/// /// Each input is a lane of its own.
+/// struct Magnitudes;
+///
+/// impl Keys for Magnitudes {
+///     fn keys(&self, lane: usize, tile: &Tile<'_>, out: &mut [u64]) {
+///         for (key, value) in out.iter_mut().zip(tile.input(lane)) {
+///             *key = magnitude_key(*value);
+///         }
+///     }
+/// }
+/// # use mergecore_kernel::{Combination, Extent, Step, select};
+/// # let first = |_| Ok(Step::apply(Combination::select(0, 2)));
+/// # assert!(matches!(select(Magnitudes, &[1, 2], Extent::of(&[4]), first), Ok(Step::Scan(_))));
+/// ```
 pub trait Keys: Send + Sync + 'static {
     /// Writes the keys of a tile's elements in one lane; see [`magnitude_key`].
     fn keys(&self, lane: usize, tile: &Tile<'_>, out: &mut [u64]);
@@ -19,6 +37,13 @@ pub trait Keys: Send + Sync + 'static {
 
 /// The key of a magnitude: its bit pattern without the sign, which orders like
 /// the magnitude itself.
+///
+/// ```
+/// use mergecore_kernel::magnitude_key;
+///
+/// assert!(magnitude_key(-2.0) > magnitude_key(1.5));
+/// assert_eq!(magnitude_key(-0.0), magnitude_key(0.0));
+/// ```
 #[inline]
 pub fn magnitude_key(value: f64) -> u64 {
     value.to_bits() & (u64::MAX >> 1)
@@ -26,6 +51,15 @@ pub fn magnitude_key(value: f64) -> u64 {
 
 /// Which elements are among the largest: those whose key exceeds [`key`](Self::key),
 /// and of those whose key equals it the ones below an index.
+///
+/// ```
+/// use mergecore_kernel::{Cutoff, magnitude_key};
+///
+/// let cutoff = Cutoff { key: magnitude_key(2.0), equal_below: 5 };
+/// assert!(cutoff.keeps(magnitude_key(-3.0), 100));
+/// assert!(cutoff.keeps(magnitude_key(2.0), 4));
+/// assert!(!cutoff.keeps(magnitude_key(2.0), 5));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutoff {
     /// The smallest kept key.
@@ -41,6 +75,13 @@ impl Cutoff {
     pub const NONE: Cutoff = Cutoff { key: u64::MAX, equal_below: 0 };
 
     /// Whether the element at flat index `index` with this key is kept.
+    ///
+    /// ```
+    /// use mergecore_kernel::{Cutoff, magnitude_key};
+    ///
+    /// assert!(Cutoff::ALL.keeps(magnitude_key(0.0), 0));
+    /// assert!(!Cutoff::NONE.keeps(magnitude_key(f64::MAX), 0));
+    /// ```
     #[inline]
     pub fn keeps(&self, key: u64, index: u64) -> bool {
         key > self.key || (key == self.key && index < self.equal_below)
@@ -55,6 +96,46 @@ impl Cutoff {
 ///
 /// # Errors
 /// What `then` returns.
+///
+/// # Panics
+/// Where [`Keys::keys`] does, on tensors that lack the inputs it reads.
+///
+/// ```
+/// # use mergecore_kernel::{Extent, Kernel, KernelError, Keys, Step};
+/// use mergecore_kernel::{Apply, Cutoff, Tile, magnitude_key, merge_slices, select};
+///
+/// # #[derive(Debug)]
+/// struct LargestTwo;
+///
+/// impl Kernel for LargestTwo {
+///     fn first(&self, extent: Extent) -> Result<Step, KernelError> {
+///         select(Magnitudes, &[2], extent, |cutoffs| Ok(Step::apply(Kept(cutoffs[0]))))
+///     }
+/// }
+///
+/// struct Kept(Cutoff);
+///
+/// impl Apply for Kept {
+///     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
+///         for ((out, value), index) in out.iter_mut().zip(tile.input(0)).zip(tile.start()..) {
+///             *out = if self.0.keeps(magnitude_key(*value), index) { *value } else { 0.0 };
+///         }
+///     }
+/// }
+/// # struct Magnitudes;
+/// # impl Keys for Magnitudes {
+/// #     fn keys(&self, lane: usize, tile: &Tile<'_>, out: &mut [u64]) {
+/// #         for (key, value) in out.iter_mut().zip(tile.input(lane)) {
+/// #             *key = magnitude_key(*value);
+/// #         }
+/// #     }
+/// # }
+///
+/// let mut out = [0.0f32; 4];
+/// merge_slices(&LargestTwo, &[&[1.0f32, -3.0, 3.0, -3.0]], &[4], &mut out)?;
+/// assert_eq!(out, [0.0, -3.0, 3.0, 0.0]); // of equals, those of lowest index
+/// # Ok::<(), KernelError>(())
+/// ```
 pub fn select<K: Keys>(
     keys: K,
     counts: &[u64],

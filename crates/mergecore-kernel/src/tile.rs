@@ -6,13 +6,13 @@ pub const TILE: usize = 1024;
 
 /// Elements per reduction block. A scan's partials are formed over blocks that
 /// begin at multiples of this, whatever the chunk size, so that sums have one
-/// fixed shape.
+/// fixed shape. 65,536.
 pub const BLOCK: u64 = 64 * TILE as u64;
 
 /// The shape of a tensor as methods see it: rows along the last axis.
 ///
 /// A tensor of shape `[a, b, c]` has `a * b` rows of `c` columns; a vector is
-/// one row.
+/// one row, a scalar one row of one column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// Number of rows.
@@ -38,11 +38,19 @@ impl Extent {
     }
 
     /// Number of elements.
+    ///
+    /// ```
+    /// assert_eq!(mergecore_kernel::Extent { rows: 4, columns: 3 }.len(), 12);
+    /// ```
     pub fn len(&self) -> u64 {
         self.rows * self.columns
     }
 
     /// Whether there are no elements.
+    ///
+    /// ```
+    /// assert!(mergecore_kernel::Extent::of(&[0, 5]).is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -52,6 +60,33 @@ impl Extent {
 ///
 /// The values are scratch: a kernel may overwrite them (deltas in place of
 /// models, say); the driver fills them anew for every tile.
+///
+/// ```
+/// use mergecore_kernel::{Apply, Extent, Kernel, KernelError, Step, Tile, merge_slices};
+///
+/// /// Doubles the first row, keeps the others.
+/// #[derive(Debug, Clone, Copy)]
+/// struct DoubleFirstRow;
+///
+/// impl Apply for DoubleFirstRow {
+///     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
+///         let columns = tile.extent().columns;
+///         for ((out, value), index) in out.iter_mut().zip(tile.input(0)).zip(tile.start()..) {
+///             *out = if index < columns { 2.0 * value } else { *value };
+///         }
+///     }
+/// }
+/// # impl Kernel for DoubleFirstRow {
+/// #     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+/// #         Ok(Step::apply(*self))
+/// #     }
+/// # }
+///
+/// let mut out = [0.0f32; 4];
+/// merge_slices(&DoubleFirstRow, &[&[1.0f32, 2.0, 3.0, 4.0]], &[2, 2], &mut out)?;
+/// assert_eq!(out, [2.0, 4.0, 3.0, 4.0]);
+/// # Ok::<(), KernelError>(())
+/// ```
 #[derive(Debug)]
 pub struct Tile<'a> {
     start: u64,

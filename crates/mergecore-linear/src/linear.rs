@@ -6,14 +6,27 @@ use mergecore_kernel::{
 };
 
 /// Weighted average of models ("model soup", [arXiv:2203.05482]):
-/// `sum(w_i * m_i) / sum(w_i)`, or the plain weighted sum without `normalize`.
+/// `sum(w_i * m_i) / sum(w_i)`, or the plain weighted sum without `normalize`. All
+/// models have one shape, which is the output's.
 ///
 /// [arXiv:2203.05482]: https://arxiv.org/abs/2203.05482
+///
+/// ```
+/// use mergecore_linear::{Linear, linear_slices};
+///
+/// let models: [&[f32]; 2] = [&[1.0, 2.0], &[3.0, 5.0]];
+/// let mut out = [0.0; 2];
+/// let difference = Linear { normalize: false, ..Linear::new([-1.0, 1.0]) };
+/// linear_slices(&models, &difference, &mut out)?;
+/// assert_eq!(out, [2.0, 3.0]);
+/// # Ok::<(), mergecore_linear::KernelError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Linear {
-    /// One weight a model.
+    /// One weight a model, any finite number.
     pub weights: Vec<f64>,
-    /// Divide by the sum of the weights. On by default.
+    /// Divide by the sum of the weights, which then must not be zero (|sum| < 1e-8).
+    /// On by default.
     pub normalize: bool,
 }
 
@@ -25,6 +38,11 @@ impl Default for Linear {
 
 impl Linear {
     /// An average with these weights.
+    ///
+    /// ```
+    /// let soup = mergecore_linear::Linear::new([0.5, 0.5]);
+    /// assert!(soup.normalize);
+    /// ```
     pub fn new(weights: impl Into<Vec<f64>>) -> Self {
         Linear { weights: weights.into(), ..Linear::default() }
     }
@@ -52,7 +70,8 @@ impl Kernel for Linear {
     }
 }
 
-/// Averages slices of equal length into `out`, one rounding to its type.
+/// Averages slices into `out`, one rounding to its type. Each slice is one model's
+/// tensor in row-major order; all are as long as `out`.
 ///
 /// # Errors
 /// Slices of different length, a number of weights that is not the number of
@@ -76,7 +95,8 @@ pub fn linear_slices<T: Element>(
     merge_slices(params, models, &[out.len()], out)
 }
 
-/// Averages arrays of one shape.
+/// Averages arrays of one shape, which is also the result's; one rounding to their
+/// type.
 ///
 /// # Errors
 /// Shapes that differ, and as [`linear_slices`].
@@ -100,6 +120,15 @@ pub fn linear<T: Element, D: mergecore_kernel::ndarray::Dimension>(
 }
 
 /// `linear` as recipes name it.
+///
+/// ```
+/// use mergecore_kernel::Method;
+/// use mergecore_linear::LinearMethod;
+///
+/// assert_eq!(LinearMethod.name(), "linear");
+/// let names: Vec<&str> = LinearMethod.parameters().iter().map(|p| p.name).collect();
+/// assert_eq!(names, ["weight", "normalize"]);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LinearMethod;
 

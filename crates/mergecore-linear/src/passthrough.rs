@@ -6,10 +6,20 @@ use mergecore_kernel::{
 };
 
 /// The only input times `scale`, or unchanged without one: what layer stacking
-/// is made of.
+/// is made of. The output has the input's shape.
+///
+/// ```
+/// use mergecore_kernel::merge_slices;
+/// use mergecore_linear::Passthrough;
+///
+/// let mut half = [0.0f32; 2];
+/// merge_slices(&Passthrough { scale: Some(0.5) }, &[&[1.0f32, -4.0]], &[2], &mut half)?;
+/// assert_eq!(half, [0.5, -2.0]);
+/// # Ok::<(), mergecore_linear::KernelError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Passthrough {
-    /// Factor on every element.
+    /// Factor on every element, any finite number; `None`, the default, is 1.
     pub scale: Option<f64>,
 }
 
@@ -30,6 +40,20 @@ impl Kernel for Passthrough {
 }
 
 /// `passthrough` as recipes name it.
+///
+/// ```
+/// use mergecore_kernel::{Argument, Arguments, Binding, Method, StreamKey, merge_slices};
+/// use mergecore_linear::PassthroughMethod;
+///
+/// let mut model = Arguments::default();
+/// model.insert("scale", Argument::Number(2.0));
+/// let stream = StreamKey::from_seed(0);
+/// let binding = Binding { shared: Arguments::default(), models: vec![model], stream };
+/// let mut out = [0.0f32];
+/// merge_slices(&*PassthroughMethod.bind(&binding)?, &[&[1.5f32]], &[1], &mut out)?;
+/// assert_eq!(out, [3.0]);
+/// # Ok::<(), mergecore_linear::KernelError>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PassthroughMethod;
 

@@ -8,9 +8,12 @@ pub(crate) const PARALLEL: f64 = 0.9995;
 /// between them.
 ///
 /// `s0 = sin((1 - t) theta) / sin(theta)`, `s1 = sin(t theta) / sin(theta)`
-/// (Shoemake, *Animating rotation with quaternion curves*, 1985); nearly parallel
-/// or antiparallel vectors (|cosine| above 0.9995) are interpolated linearly. At
-/// `t` = 0 and 1 the coefficients are exactly (1, 0) and (0, 1).
+/// (Shoemake, [*Animating rotation with quaternion curves*][paper], 1985); nearly
+/// parallel or antiparallel vectors (|cosine| above 0.9995) are interpolated
+/// linearly. At `t` = 0 and 1 the coefficients are exactly (1, 0) and (0, 1). `theta`
+/// is in radians, from 0 to pi; a NaN in gives NaN out.
+///
+/// [paper]: https://doi.org/10.1145/325334.325242
 ///
 /// ```
 /// let (s0, s1) = mergecore_slerp::slerp_coefficients(0.5, 0.0);

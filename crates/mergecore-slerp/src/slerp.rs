@@ -8,10 +8,27 @@ use mergecore_kernel::{
 use crate::coefficients::{PARALLEL, slerp_coefficients};
 
 /// Spherical linear interpolation from the first input (`t` = 0) to the second
-/// (`t` = 1), each tensor taken as one vector.
+/// (`t` = 1), each tensor taken as one vector. Both have one shape, which is the
+/// output's.
+///
+/// The coefficients are those of [`slerp_coefficients`]; a vector of norm up to
+/// 1e-8 has no direction and counts as having norm 1. Source: K. Shoemake,
+/// [*Animating rotation with quaternion curves*](https://doi.org/10.1145/325334.325242),
+/// SIGGRAPH 1985.
+///
+/// ```
+/// use mergecore_slerp::{Slerp, slerp_slices};
+///
+/// let (north, east) = ([0.0, 1.0], [1.0, 0.0]);
+/// let mut out = [0.0f64; 2];
+/// slerp_slices(&north, &east, &Slerp { t: 1.0 / 3.0 }, &mut out)?; // 30 of 90 degrees
+/// assert!((out[0] - 0.5).abs() < 1e-15);
+/// # Ok::<(), mergecore_slerp::KernelError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Slerp {
-    /// Where between the two; usually from 0 to 1.
+    /// Where between the two: usually from 0 to 1, but any finite number. 0.5 by
+    /// default.
     pub t: f64,
 }
 
@@ -60,7 +77,7 @@ impl Kernel for Slerp {
 }
 
 /// Interpolates two slices, taken as vectors, into `out`, one rounding to its
-/// type.
+/// type. All three have one length.
 ///
 /// # Errors
 /// Slices of different length; a `t` that is not finite.
@@ -82,7 +99,8 @@ pub fn slerp_slices<T: Element>(
     merge_slices(params, &[v0, v1], &[out.len()], out)
 }
 
-/// Interpolates two arrays of one shape, each taken as one flat vector.
+/// Interpolates two arrays of one shape, which is also the result's, each taken as
+/// one flat vector.
 ///
 /// # Errors
 /// Shapes that differ; a `t` that is not finite.
@@ -92,8 +110,8 @@ pub fn slerp_slices<T: Element>(
 /// use mergecore_slerp::{Slerp, slerp};
 ///
 /// let (a, b) = (array![1.0, 0.0], array![0.0, 1.0]);
-/// let quarter = slerp(a.view(), b.view(), &Slerp { t: 0.5 })?;
-/// assert!((quarter[0] - 0.5f64.sqrt()).abs() < 1e-15);
+/// let half = slerp(a.view(), b.view(), &Slerp { t: 0.5 })?;
+/// assert!((half[0] - 0.5f64.sqrt()).abs() < 1e-15);
 /// # Ok::<(), mergecore_slerp::KernelError>(())
 /// ```
 #[cfg(feature = "ndarray")]
@@ -106,6 +124,15 @@ pub fn slerp<T: Element, D: mergecore_kernel::ndarray::Dimension>(
 }
 
 /// `slerp` as recipes name it: from the base to the other model.
+///
+/// ```
+/// use mergecore_kernel::Method;
+/// use mergecore_slerp::SlerpMethod;
+///
+/// assert_eq!(SlerpMethod.name(), "slerp");
+/// assert!(SlerpMethod.inputs().base);
+/// assert_eq!(SlerpMethod.parameters()[0].name, "t");
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SlerpMethod;
 

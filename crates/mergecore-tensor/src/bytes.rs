@@ -33,6 +33,14 @@ pub fn widen_bytes(dtype: DType, bytes: &[u8], out: &mut [f64]) {
 ///
 /// # Panics
 /// If `dtype` is not a float ([`DType::is_float`]) or the lengths disagree.
+///
+/// ```
+/// use mergecore_tensor::{DType, narrow_bytes};
+///
+/// let mut stored = [0; 4];
+/// narrow_bytes(DType::Bf16, &[1.0, -2.0], &mut stored);
+/// assert_eq!(stored, [0x80, 0x3f, 0x00, 0xc0]);
+/// ```
 pub fn narrow_bytes(dtype: DType, values: &[f64], out: &mut [u8]) {
     assert_eq!(out.len(), values.len() * dtype.size(), "bytes do not match the elements");
     match dtype {

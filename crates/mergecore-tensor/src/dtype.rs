@@ -8,6 +8,16 @@ use std::str::FromStr;
 /// Only [`Bf16`](DType::Bf16), [`F16`](DType::F16), [`F32`](DType::F32) and
 /// [`F64`](DType::F64) take part in arithmetic ([`DType::is_float`]); tensors of
 /// the others can be carried over unchanged.
+///
+/// ```
+/// use mergecore_tensor::DType;
+///
+/// let dtype: DType = "torch.bfloat16".parse()?;
+/// assert_eq!(dtype, DType::Bf16);
+/// assert_eq!(dtype.to_string(), "BF16");
+/// assert!(dtype.is_float());
+/// # Ok::<(), mergecore_tensor::ParseDTypeError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DType {
@@ -83,22 +93,44 @@ impl DType {
     }
 
     /// The name in a safetensors header, such as `BF16`.
+    ///
+    /// ```
+    /// assert_eq!(mergecore_tensor::DType::F8E4M3.name(), "F8_E4M3");
+    /// ```
     pub fn name(self) -> &'static str {
         self.row().1
     }
 
     /// The name in config.json and in recipes, such as `bfloat16`.
+    ///
+    /// ```
+    /// assert_eq!(mergecore_tensor::DType::F16.torch_name(), "float16");
+    /// ```
     pub fn torch_name(self) -> &'static str {
         self.row().2
     }
 
     /// Whether elements of this type can be merged: bf16, f16, f32 and f64.
+    ///
+    /// ```
+    /// use mergecore_tensor::DType;
+    ///
+    /// assert!(DType::F16.is_float());
+    /// assert!(!DType::F8E4M3.is_float()); // 8-bit floats are carried over, not merged
+    /// ```
     pub fn is_float(self) -> bool {
         matches!(self, DType::Bf16 | DType::F16 | DType::F32 | DType::F64)
     }
 
     /// Whether elements are whole numbers or truth values, which are copied
     /// when all inputs agree and never averaged.
+    ///
+    /// ```
+    /// use mergecore_tensor::DType;
+    ///
+    /// assert!(DType::I64.is_integer() && DType::Bool.is_integer());
+    /// assert!(!DType::F8E4M3.is_integer());
+    /// ```
     pub fn is_integer(self) -> bool {
         !self.is_float() && !matches!(self, DType::F8E5M2 | DType::F8E4M3 | DType::F8E8M0)
     }
@@ -111,6 +143,13 @@ impl fmt::Display for DType {
 }
 
 /// A dtype name that is neither a safetensors nor a framework name.
+///
+/// ```
+/// use mergecore_tensor::DType;
+///
+/// let error = "bf17".parse::<DType>().unwrap_err();
+/// assert_eq!(error.name, "bf17");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseDTypeError {
     /// The name as given.
@@ -130,6 +169,17 @@ impl FromStr for DType {
 
     /// Reads a safetensors name (`BF16`) or a framework name (`bfloat16`,
     /// `torch.bfloat16`).
+    ///
+    /// # Errors
+    /// [`ParseDTypeError`] for any other text; names are case-sensitive.
+    ///
+    /// ```
+    /// use mergecore_tensor::DType;
+    ///
+    /// assert_eq!("BF16".parse(), Ok(DType::Bf16));
+    /// assert_eq!("float16".parse(), Ok(DType::F16));
+    /// assert!("half".parse::<DType>().is_err());
+    /// ```
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bare = text.strip_prefix("torch.").unwrap_or(text);
         TABLE

@@ -28,12 +28,32 @@ pub trait Element:
     Copy + Default + Send + Sync + std::fmt::Debug + 'static + sealed::Sealed
 {
     /// The dtype stored under this type.
+    ///
+    /// ```
+    /// use mergecore_tensor::{DType, Element, f16};
+    ///
+    /// assert_eq!(f16::DTYPE, DType::F16);
+    /// ```
     const DTYPE: DType;
 
     /// The exact value as `f64`.
+    ///
+    /// ```
+    /// use mergecore_tensor::{Element, bf16};
+    ///
+    /// assert_eq!(bf16::from_bits(0x3fc0).widen(), 1.5);
+    /// ```
     fn widen(self) -> f64;
 
     /// The nearest value of this type, ties to even.
+    ///
+    /// ```
+    /// use mergecore_tensor::{Element, bf16, f16};
+    ///
+    /// assert_eq!(bf16::narrow(1.5).to_bits(), 0x3fc0);
+    /// assert_eq!(f16::narrow(1e6), f16::INFINITY);
+    /// assert_eq!(f16::narrow(f64::NAN).to_bits(), 0x7e00);
+    /// ```
     fn narrow(value: f64) -> Self;
 }
 
@@ -150,6 +170,14 @@ pub fn widen_slice<T: Element>(values: &[T], out: &mut [f64]) {
 ///
 /// # Panics
 /// If the slices differ in length.
+///
+/// ```
+/// use mergecore_tensor::{bf16, narrow_slice};
+///
+/// let mut narrow = [bf16::ZERO; 2];
+/// narrow_slice(&[0.5, 1.0 / 3.0], &mut narrow);
+/// assert_eq!(narrow.map(f32::from), [0.5, 0.333984375]);
+/// ```
 pub fn narrow_slice<T: Element>(values: &[f64], out: &mut [T]) {
     assert_eq!(values.len(), out.len(), "slices of different length");
     for (narrow, value) in out.iter_mut().zip(values) {

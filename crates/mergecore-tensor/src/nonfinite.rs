@@ -1,6 +1,13 @@
 //! NaN and infinity, found before they spread.
 
 /// How many values of a slice are NaN or infinite, and where the first stands.
+///
+/// ```
+/// let row = [1.0, f64::INFINITY, f64::NAN];
+/// if let Some(found) = mergecore_tensor::find_nonfinite(&row) {
+///     assert_eq!((found.count, found.first), (2, 1));
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NonFinite {
     /// Number of NaN and infinite values; at least one.

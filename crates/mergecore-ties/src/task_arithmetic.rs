@@ -6,17 +6,29 @@ use mergecore_kernel::{
 };
 
 /// Task arithmetic ([arXiv:2212.04089]):
-/// `base + lambda * sum(w_i * (m_i - base))`.
+/// `base + lambda * sum(w_i * (m_i - base))`. Base and models have one shape, which
+/// is the output's.
 ///
 /// [arXiv:2212.04089]: https://arxiv.org/abs/2212.04089
+///
+/// ```
+/// use mergecore_ties::{TaskArithmetic, task_arithmetic_slices};
+///
+/// // A negative weight takes a task away.
+/// let (base, model) = ([1.0f32, 1.0], [1.5f32, 0.0]);
+/// let mut out = [0.0; 2];
+/// task_arithmetic_slices(&base, &[&model], &TaskArithmetic::new([-1.0]), &mut out)?;
+/// assert_eq!(out, [0.5, 2.0]);
+/// # Ok::<(), mergecore_ties::KernelError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskArithmetic {
-    /// One weight a model.
+    /// One weight a model, any finite number.
     pub weights: Vec<f64>,
     /// Divide by the sum of the weights, unless it is zero (|sum| < 1e-8). Off by
     /// default.
     pub normalize: bool,
-    /// Factor on the combined delta. 1 by default.
+    /// Factor on the combined delta, any finite number. 1 by default.
     pub lambda: f64,
 }
 
@@ -27,7 +39,14 @@ impl Default for TaskArithmetic {
 }
 
 impl TaskArithmetic {
-    /// Task arithmetic with these weights.
+    /// Task arithmetic with these weights, not normalised, lambda 1.
+    ///
+    /// ```
+    /// use mergecore_ties::TaskArithmetic;
+    ///
+    /// let params = TaskArithmetic { lambda: 0.8, ..TaskArithmetic::new([0.5, 0.5]) };
+    /// assert!(!params.normalize);
+    /// ```
     pub fn new(weights: impl Into<Vec<f64>>) -> Self {
         TaskArithmetic { weights: weights.into(), ..TaskArithmetic::default() }
     }
@@ -56,7 +75,8 @@ impl Kernel for TaskArithmetic {
     }
 }
 
-/// Merges slices of equal length into `out`, one rounding to its type.
+/// Merges slices into `out`, one rounding to its type. Each slice is one tensor in
+/// row-major order; all are as long as `out`.
 ///
 /// # Errors
 /// Slices of different length, a number of weights that is not the number of
@@ -81,7 +101,8 @@ pub fn task_arithmetic_slices<T: Element>(
     merge_slices_onto_base(params, &params.weights, base, models, out)
 }
 
-/// Merges arrays of one shape.
+/// Merges arrays of one shape, which is also the result's; one rounding to their
+/// type.
 ///
 /// # Errors
 /// Shapes that differ, and as [`task_arithmetic_slices`].
@@ -105,6 +126,15 @@ pub fn task_arithmetic<T: Element, D: mergecore_kernel::ndarray::Dimension>(
 }
 
 /// `task_arithmetic` as recipes name it.
+///
+/// ```
+/// use mergecore_kernel::Method;
+/// use mergecore_ties::TaskArithmeticMethod;
+///
+/// assert_eq!(TaskArithmeticMethod.name(), "task_arithmetic");
+/// let names: Vec<&str> = TaskArithmeticMethod.parameters().iter().map(|p| p.name).collect();
+/// assert_eq!(names, ["weight", "normalize", "lambda"]);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TaskArithmeticMethod;
 

@@ -7,21 +7,36 @@ use mergecore_kernel::{
 
 use crate::trim::trimmed;
 
-/// TIES ([arXiv:2306.01708]), tensor by tensor: each task vector (model minus
-/// base) keeps its largest magnitudes; each element elects a sign by the sum of
-/// the weighted deltas; only deltas of that sign are combined.
+/// TIES ([arXiv:2306.01708]), tensor by tensor: trim, elect sign, merge.
+///
+/// Each task vector (model minus base) keeps its largest magnitudes; each element
+/// elects a sign by the sum of the weighted deltas; only deltas of that sign are
+/// combined. Base and models have one shape, which is the output's.
 ///
 /// [arXiv:2306.01708]: https://arxiv.org/abs/2306.01708
+///
+/// ```
+/// use mergecore_ties::{Rescale, Ties, ties_slices};
+///
+/// let params = Ties { rescale: Some(Rescale::L1), ..Ties::new([1.0], [0.5]) };
+/// let (base, model) = ([0.0f32; 4], [4.0f32, -1.0, 3.0, 6.0]);
+/// let mut out = [0.0; 4];
+/// ties_slices(&base, &[&model], &params, &mut out)?;
+/// // Of magnitudes that sum to 14, those kept sum to 10.
+/// assert_eq!(out, [5.6, 0.0, 0.0, 8.4]);
+/// # Ok::<(), mergecore_ties::KernelError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ties {
-    /// One weight a model.
+    /// One weight a model, any finite number.
     pub weights: Vec<f64>,
-    /// The fraction of elements to keep, one a model, from 0 to 1.
+    /// The fraction of elements to keep, one a model, from 0 to 1; see
+    /// [`keep_count`](crate::keep_count).
     pub densities: Vec<f64>,
     /// Divide each element by the sum of the weights of the models used. On by
     /// default.
     pub normalize: bool,
-    /// Factor on the combined delta. 1 by default.
+    /// Factor on the combined delta, any finite number. 1 by default.
     pub lambda: f64,
     /// Whether and how to scale up what is kept. Off by default.
     pub rescale: Option<Rescale>,
@@ -40,7 +55,12 @@ impl Default for Ties {
 }
 
 impl Ties {
-    /// TIES with these weights and densities.
+    /// TIES with these weights and densities, normalised, lambda 1, not rescaled.
+    ///
+    /// ```
+    /// let params = mergecore_ties::Ties::new([1.0, 0.5], [0.2, 0.2]);
+    /// assert!(params.normalize && params.lambda == 1.0 && params.rescale.is_none());
+    /// ```
     pub fn new(weights: impl Into<Vec<f64>>, densities: impl Into<Vec<f64>>) -> Self {
         Ties { weights: weights.into(), densities: densities.into(), ..Ties::default() }
     }
@@ -69,7 +89,8 @@ impl Kernel for Ties {
     }
 }
 
-/// Merges slices of equal length into `out`, one rounding to its type.
+/// Merges slices into `out`, one rounding to its type. Each slice is one tensor in
+/// row-major order; all are as long as `out`.
 ///
 /// # Errors
 /// Slices of different length, numbers of weights or densities that are not the
@@ -95,7 +116,8 @@ pub fn ties_slices<T: Element>(
     merge_slices_onto_base(params, &params.weights, base, models, out)
 }
 
-/// Merges arrays of one shape.
+/// Merges arrays of one shape, which is also the result's; one rounding to their
+/// type.
 ///
 /// # Errors
 /// Shapes that differ, and as [`ties_slices`].
@@ -120,6 +142,15 @@ pub fn ties<T: Element, D: mergecore_kernel::ndarray::Dimension>(
 }
 
 /// `ties` as recipes name it.
+///
+/// ```
+/// use mergecore_kernel::Method;
+/// use mergecore_ties::TiesMethod;
+///
+/// assert_eq!(TiesMethod.name(), "ties");
+/// let names: Vec<&str> = TiesMethod.parameters().iter().map(|p| p.name).collect();
+/// assert_eq!(names, ["weight", "density", "normalize", "lambda", "rescale", "rescale_norm"]);
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TiesMethod;
 

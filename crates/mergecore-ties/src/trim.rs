@@ -4,8 +4,9 @@ use mergecore_kernel::{
     Cutoff, Extent, KernelError, Keys, Prune, Step, TaskVectors, Tile, magnitude_key, select,
 };
 
-/// How many of `n` elements a density keeps: the whole part of `density * n`, at
-/// least one for a positive density.
+/// How many of `n` elements a density keeps: the whole part of `density * n`, taken
+/// in `f64`, at least one for a positive density. Densities below 0 and above 1
+/// count as 0 and 1.
 ///
 /// ```
 /// assert_eq!(mergecore_ties::keep_count(0.5, 5), 2);
