@@ -1,62 +1,88 @@
 //! The `mergecore` command: parses arguments, shows progress, prints errors.
 
 mod args;
+mod inspect;
+mod merge;
+mod plan;
+mod print;
 mod progress;
 mod size;
+mod table;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command, MergeArgs};
-use clap::Parser;
-use mergecore::{MergeConfig, MergeOptions, MergeReport, merge};
-use progress::Bar;
+use args::Command;
 
 /// The recipe or the command line is wrong.
 const USAGE: u8 = 2;
 /// The merge failed.
 const FAILED: u8 = 1;
 
+/// Why the command fails: what to print, and the exit status.
+struct Failure {
+    text: String,
+    status: u8,
+}
+
+impl From<mergecore::Error> for Failure {
+    fn from(error: mergecore::Error) -> Self {
+        let status = if error.is_recipe() { USAGE } else { FAILED };
+        Failure { text: error.to_string(), status }
+    }
+}
+
+impl From<mergecore::ConfigError> for Failure {
+    fn from(error: mergecore::ConfigError) -> Self {
+        mergecore::Error::from(error).into()
+    }
+}
+
+impl From<mergecore::EngineError> for Failure {
+    fn from(error: mergecore::EngineError) -> Self {
+        mergecore::Error::from(error).into()
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Failure { text: format!("cannot write the result: {error}"), status: FAILED }
+    }
+}
+
 fn main() -> ExitCode {
-    let Command::Merge(args) = Cli::parse().command;
-    match run(&args) {
-        Ok(report) => {
-            if !args.quiet {
-                summarise(&report);
-            }
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(if error.is_recipe() { USAGE } else { FAILED })
+    let done = match args::parse().command {
+        Command::Merge(args) => merge::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Completions { shell } => completions(shell),
+        Command::Man { dir } => man(dir),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            print::error(failure.text);
+            ExitCode::from(failure.status)
         }
     }
 }
 
-fn run(args: &MergeArgs) -> mergecore::Result<MergeReport> {
-    let config = MergeConfig::from_path(&args.config)?;
-    let bar = Bar::new(args.quiet);
-    let options = MergeOptions { progress: bar.callback(), ..args.options() };
-    let result = merge(&config, &args.output, &options);
-    bar.finish();
-    result
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut args::command(), "mergecore", &mut script);
+    Ok(print::result(String::from_utf8_lossy(&script))?)
 }
 
-fn summarise(report: &MergeReport) {
-    for note in &report.notes {
-        eprintln!("note: {note}");
+fn man(dir: Option<std::path::PathBuf>) -> Result<(), Failure> {
+    let command = args::command();
+    match dir {
+        Some(dir) => clap_mangen::generate_to(command, &dir).map_err(|error| Failure {
+            text: format!("cannot write man pages to {}: {error}", dir.display()),
+            status: FAILED,
+        }),
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command).render(&mut page)?;
+            Ok(print::result(String::from_utf8_lossy(&page))?)
+        }
     }
-    let tally = report.tally;
-    eprintln!(
-        "{} tensors ({} merged, {} copied; {} of {} input tensors used), {} in {} file{}, {:.1} s",
-        report.tensors,
-        tally.merged,
-        tally.copied,
-        tally.inputs - tally.unused,
-        tally.inputs,
-        indicatif::DecimalBytes(report.bytes),
-        report.files,
-        if report.files == 1 { "" } else { "s" },
-        report.elapsed.as_secs_f64(),
-    );
-    println!("{}", report.output.display());
 }

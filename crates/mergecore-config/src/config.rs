@@ -61,6 +61,17 @@ pub struct MergeConfig {
 }
 
 /// What a recipe merges: exactly one of `models`, `slices` and `modules`.
+///
+/// ```
+/// use mergecore_config::{MergeConfig, MergeInput};
+///
+/// let config = MergeConfig::from_yaml_str("merge_method: linear\nmodels: [{model: org/a}]\n")?;
+/// match config.input {
+///     MergeInput::Models(models) => assert_eq!(models[0].model.to_string(), "org/a"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum MergeInput {
     /// Whole models.
@@ -72,6 +83,14 @@ pub enum MergeInput {
 }
 
 /// One entry of `models`.
+///
+/// ```
+/// use mergecore_config::{InputModel, ModelRef, Parameters};
+///
+/// let parameters = Parameters::new().with("weight", 0.3).with("density", 0.5);
+/// let input = InputModel { model: ModelRef::new("org/a"), parameters };
+/// assert_eq!(input.parameters.get("weight"), Some(&0.3.into()));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct InputModel {
     /// The model.
@@ -81,6 +100,23 @@ pub struct InputModel {
 }
 
 /// One entry of `slices`: some layers of the output.
+///
+/// ```
+/// use mergecore_config::{MergeConfig, MergeInput};
+///
+/// let text = "
+/// merge_method: passthrough
+/// slices:
+///   - sources: [{model: org/a, layer_range: [0, 24]}]
+///   - sources: [{model: org/a, layer_range: [8, 32]}]
+/// ";
+/// let MergeInput::Slices(slices) = MergeConfig::from_yaml_str(text)?.input else {
+///     panic!("the recipe has slices")
+/// };
+/// let layers: usize = slices.iter().map(|slice| slice.sources[0].layer_range.len()).sum();
+/// assert_eq!(layers, 48);
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutputSlice {
     /// The layers they are merged from.
@@ -92,6 +128,17 @@ pub struct OutputSlice {
 }
 
 /// One entry of a slice's `sources`.
+///
+/// ```
+/// use mergecore_config::{ModelRef, Parameters, SliceSource};
+///
+/// let source = SliceSource {
+///     model: ModelRef::new("org/a"),
+///     layer_range: 8..32, // layer 8 is the first, layer 31 the last
+///     parameters: Parameters::new(),
+/// };
+/// assert_eq!(source.layer_range.len(), 24);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct SliceSource {
     /// The model.
@@ -104,6 +151,23 @@ pub struct SliceSource {
 }
 
 /// One entry of `modules`.
+///
+/// ```
+/// use mergecore_config::{MergeConfig, MergeInput, ModuleInput};
+///
+/// let text = "
+/// merge_method: linear
+/// modules:
+///   text_decoder: {models: [{model: org/a}, {model: org/b}]}
+/// ";
+/// let MergeInput::Modules(modules) = MergeConfig::from_yaml_str(text)?.input else {
+///     panic!("the recipe has modules")
+/// };
+/// let (name, module) = &modules[0];
+/// assert_eq!(name, "text_decoder");
+/// assert!(matches!(&module.input, ModuleInput::Models(models) if models.len() == 2));
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Module {
     /// What is merged.
@@ -113,6 +177,8 @@ pub struct Module {
 }
 
 /// What a module is merged from: exactly one of `models` and `slices`.
+///
+/// [`Module`] shows one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModuleInput {
     /// Whole models.
@@ -144,6 +210,14 @@ pub struct Site {
 
 impl MergeConfig {
     /// A recipe with that method and those inputs and nothing else.
+    ///
+    /// ```
+    /// use mergecore_config::{FloatType, MergeConfig, MergeInput};
+    ///
+    /// let mut config = MergeConfig::new("ties", MergeInput::Models(Vec::new()));
+    /// config.dtype = Some(FloatType::Bf16);
+    /// assert!(config.base_model.is_none() && config.source_text().is_none());
+    /// ```
     pub fn new(merge_method: impl Into<String>, input: MergeInput) -> Self {
         Self {
             merge_method: merge_method.into(),
@@ -165,6 +239,14 @@ impl MergeConfig {
     /// # Errors
     ///
     /// Any mistake in it, as a [`ConfigError`] with line and column.
+    ///
+    /// ```
+    /// use mergecore_config::{FloatType, MergeConfig};
+    ///
+    /// let text = "merge_method: linear\nmodels: [{model: org/a}]\ndtype: bf16\n";
+    /// assert_eq!(MergeConfig::from_yaml_str(text)?.dtype, Some(FloatType::Bf16));
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
     pub fn from_yaml_str(text: &str) -> Result<Self, ConfigError> {
         read::config_from_source(Source::new(text, None))
     }
@@ -175,6 +257,16 @@ impl MergeConfig {
     ///
     /// If the file cannot be read, and any mistake in it, as a [`ConfigError`] with
     /// file, line and column.
+    ///
+    /// ```
+    /// use mergecore_config::MergeConfig;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("recipe.yml");
+    /// std::fs::write(&path, "merge_method: linear\nmodels: []\n").unwrap();
+    /// let error = MergeConfig::from_path(&path).unwrap_err();
+    /// assert!(error.to_string().contains("recipe.yml:2:9: models: nothing is listed here"));
+    /// ```
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let text = read_file(path)?;
@@ -189,17 +281,40 @@ impl MergeConfig {
     ///
     /// Never, unless this crate is broken: a tree of plain values and text keys can
     /// always be written to a string.
+    ///
+    /// ```
+    /// use mergecore_config::MergeConfig;
+    ///
+    /// let text = "merge_method: linear # a comment\nmodels: [{model: org/a}]\n";
+    /// let written = MergeConfig::from_yaml_str(text)?.to_yaml_string();
+    /// assert_eq!(written, "models:\n- model: org/a\nmerge_method: linear\n");
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
     pub fn to_yaml_string(&self) -> String {
         serde_yaml::to_string(&write::config(self)).expect("a plain tree can be written")
     }
 
     /// The text this recipe was read from, as it was given; `None` if it was built in
     /// code or came through serde.
+    ///
+    /// ```
+    /// let text = "merge_method: linear # plain\nmodels: [{model: org/a}]\n";
+    /// let config = mergecore_config::MergeConfig::from_yaml_str(text)?;
+    /// assert_eq!(config.source_text(), Some(text));
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
     pub fn source_text(&self) -> Option<&str> {
         self.source.as_ref().map(Source::text)
     }
 
     /// What was accepted without having an effect.
+    ///
+    /// ```
+    /// let text = "name: mine\nmerge_method: linear\nmodels: [{model: org/a}]\n";
+    /// let config = mergecore_config::MergeConfig::from_yaml_str(text)?;
+    /// assert_eq!(config.notes().len(), 1); // `name` has no effect
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
     pub fn notes(&self) -> &[Note] {
         &self.notes
     }
@@ -226,6 +341,16 @@ impl MergeConfig {
     }
 
     /// Like [`place`](Self::place), but of the key: for a name that should not be there.
+    ///
+    /// ```
+    /// use mergecore_config::{MergeConfig, RecipePath};
+    ///
+    /// let text = "merge_method: linear\nmodels: [{model: org/a}]\nparameters: {wieght: 1}\n";
+    /// let config = MergeConfig::from_yaml_str(text)?;
+    /// let place = config.place_of_key(&RecipePath::root().key("parameters").key("wieght"));
+    /// assert_eq!((place.line(), place.column()), (Some(3), Some(14)));
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
     pub fn place_of_key(&self, path: &RecipePath) -> Place {
         self.place_of(path, Target::Key)
     }
@@ -237,9 +362,68 @@ impl MergeConfig {
         }
     }
 
+    /// The models that a card of the merge lists, in order and once each: under
+    /// `models` the entries that have `parameters` (all but the base if none has),
+    /// under `slices` every source, in `modules` those of each module.
+    ///
+    /// ```
+    /// use mergecore_config::MergeConfig;
+    ///
+    /// let config = MergeConfig::from_yaml_str(
+    ///     "
+    /// merge_method: ties
+    /// base_model: org/base
+    /// models:
+    ///   - model: org/base
+    ///   - {model: org/a, parameters: {weight: 0.5, density: 0.5}}
+    ///   - {model: org/b, parameters: {weight: 0.5, density: 0.5}}
+    /// ",
+    /// )?;
+    /// let names: Vec<String> = config.models().iter().map(ToString::to_string).collect();
+    /// assert_eq!(names, ["org/a", "org/b"]);
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
+    pub fn models(&self) -> Vec<&ModelRef> {
+        let mut models = Vec::new();
+        match &self.input {
+            MergeInput::Models(inputs) => self.with_parameters(inputs, &mut models),
+            MergeInput::Slices(slices) => models.extend(sources(slices)),
+            MergeInput::Modules(modules) => {
+                for (_, module) in modules {
+                    match &module.input {
+                        ModuleInput::Models(inputs) => self.with_parameters(inputs, &mut models),
+                        ModuleInput::Slices(slices) => models.extend(sources(slices)),
+                    }
+                }
+            }
+        }
+        once(models)
+    }
+
+    fn with_parameters<'a>(&'a self, inputs: &'a [InputModel], models: &mut Vec<&'a ModelRef>) {
+        let any = inputs.iter().any(|input| !input.parameters.is_empty());
+        let listed = inputs.iter().filter(|input| match any {
+            true => !input.parameters.is_empty(),
+            false => self.base_model.as_ref() != Some(&input.model),
+        });
+        models.extend(listed.map(|input| &input.model));
+    }
+
     /// Every model whose weights the recipe names, once, in order of appearance; the
     /// recipe's base model last if it is not among the inputs. Models that only give a
     /// tokenizer are in [`tokenizer_models`](Self::tokenizer_models).
+    ///
+    /// ```
+    /// let text = "
+    /// merge_method: ties
+    /// models: [{model: org/a}, {model: org/b}]
+    /// base_model: org/base
+    /// ";
+    /// let config = mergecore_config::MergeConfig::from_yaml_str(text)?;
+    /// let names: Vec<String> = config.referenced_models().iter().map(|m| m.to_string()).collect();
+    /// assert_eq!(names, ["org/a", "org/b", "org/base"]);
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
     pub fn referenced_models(&self) -> Vec<&ModelRef> {
         let mut models = Vec::new();
         match &self.input {
@@ -259,6 +443,13 @@ impl MergeConfig {
     }
 
     /// Every model that `tokenizer_source` or `tokenizer` names, once, in order.
+    ///
+    /// ```
+    /// let text = "merge_method: linear\nmodels: [{model: org/a}]\ntokenizer_source: org/chat\n";
+    /// let config = mergecore_config::MergeConfig::from_yaml_str(text)?;
+    /// assert_eq!(config.tokenizer_models()[0].to_string(), "org/chat");
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
     pub fn tokenizer_models(&self) -> Vec<&ModelRef> {
         let mut models = Vec::new();
         if let Some(TokenizerSource::Model(model)) = &self.tokenizer_source {
@@ -282,6 +473,16 @@ impl MergeConfig {
 
     /// The path of what `site` points at, such as `slices[0].sources[1]`. Numbers that
     /// point at nothing are left out.
+    ///
+    /// ```
+    /// use mergecore_config::{MergeConfig, Site};
+    ///
+    /// let text = "merge_method: linear\nmodels: [{model: org/a}, {model: org/b}]\n";
+    /// let config = MergeConfig::from_yaml_str(text)?;
+    /// let second = Site { input: Some(1), ..Site::default() };
+    /// assert_eq!(config.site_path(second).to_string(), "models[1]");
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
     pub fn site_path(&self, site: Site) -> RecipePath {
         self.walk(site).0
     }
@@ -362,6 +563,10 @@ impl PartialEq for MergeConfig {
 
 fn of_models<'a>(inputs: &'a [InputModel], models: &mut Vec<&'a ModelRef>) {
     models.extend(inputs.iter().map(|input| &input.model));
+}
+
+fn sources(slices: &[OutputSlice]) -> impl Iterator<Item = &ModelRef> {
+    slices.iter().flat_map(|slice| &slice.sources).map(|source| &source.model)
 }
 
 fn of_slices<'a>(slices: &'a [OutputSlice], models: &mut Vec<&'a ModelRef>) {

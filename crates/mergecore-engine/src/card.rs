@@ -1,36 +1,342 @@
-//! README.md: a plain model card.
+//! The model card, README.md: what was merged, how, and by which recipe.
 
-use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use crate::plan::MergePlan;
+use mergecore_config::{MergeConfig, ModelRef, nearest};
+use mergecore_kernel::Method;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+use serde_yaml::{Mapping, Value};
 
-pub(crate) fn render(plan: &MergePlan) -> String {
-    let mut card = String::from("---\nbase_model:\n");
-    for model in &plan.models {
-        // A JSON string is a YAML string whatever the name holds.
-        let _ = writeln!(card, "- {}", serde_json::Value::from(model.name()));
+use crate::Registry;
+
+const TEMPLATE: &str = include_str!("model_card.md.jinja");
+
+/// What a template may use.
+const VARIABLES: [&str; 12] = [
+    "base_model",
+    "license",
+    "merge_method",
+    "metadata",
+    "method_title",
+    "method_url",
+    "model_name",
+    "models",
+    "sources",
+    "username",
+    "version",
+    "yaml_config",
+];
+
+/// Steps that rendering may take: thousands of times what a card needs.
+const FUEL: u64 = 10_000_000;
+
+/// Far above any card's metadata.
+const MAX_METADATA: u64 = 100_000;
+
+/// What a model card says besides its recipe.
+///
+/// ```
+/// use mergecore_engine::ModelCardOptions;
+///
+/// let options = ModelCardOptions {
+///     model_name: "my-merge".to_owned(),
+///     username: Some("me".to_owned()),
+///     ..ModelCardOptions::default()
+/// };
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelCardOptions {
+    /// The merged model's name, without its owner.
+    pub model_name: String,
+    /// Its owner on the hub.
+    pub username: Option<String>,
+    /// Its licence, by the hub's identifier: `apache-2.0`.
+    pub license: Option<String>,
+    /// What it is for, by the hub's identifier: `text-generation`.
+    pub pipeline_tag: Option<String>,
+    /// A template to render instead of the built-in one.
+    pub template: Option<ModelCardTemplate>,
+}
+
+/// A template of a model card, in the language of Jinja.
+///
+/// It may use `model_name`, `models` (their names: see [`MergeConfig::models`]),
+/// `yaml_config` (the recipe, on lines of its own), `username`, `merge_method`,
+/// `base_model` and `license`; those that are not known print as nothing. Beyond
+/// these: `method_title`, `method_url`, `metadata` (the hub's, as YAML), `sources`
+/// (all models, each with `name`, `url` if it has a hub name, and `base`) and
+/// `version`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelCardTemplate {
+    name: String,
+    text: String,
+}
+
+impl ModelCardTemplate {
+    /// A template with this text, and a name for messages.
+    ///
+    /// ```
+    /// use mergecore_engine::ModelCardTemplate;
+    ///
+    /// let template = ModelCardTemplate::new("card.md", "# {{ model_name }}");
+    /// # let _ = template;
+    /// ```
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        ModelCardTemplate { name: name.into(), text: text.into() }
     }
-    card.push_str(
-        "library_name: transformers\ntags:\n- mergecore\n- merge\n---\n\n# Merged model\n\n",
-    );
-    let _ = write!(
-        card,
-        "A merge of pre-trained language models made with mergecore {}",
-        env!("CARGO_PKG_VERSION")
-    );
-    let title = &plan.title;
-    let _ = match &plan.source {
-        Some(source) => writeln!(card, ", by the method [{title}]({source})."),
-        None => writeln!(card, ", by the method {title}."),
-    };
-    card.push_str("\nModels:\n\n");
-    for (index, model) in plan.models.iter().enumerate() {
-        let base = if plan.base == Some(index) { " (base)" } else { "" };
-        let _ = writeln!(card, "* `{}`{base}", model.name());
+
+    /// Reads a template from a file.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn from_path(path: impl AsRef<Path>) -> Result<Self, CardError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|source| CardError::Read { path: path.to_owned(), source })?;
+        Ok(ModelCardTemplate::new(path.display().to_string(), text))
     }
-    // A fence longer than any run of backticks in the recipe.
-    let longest = plan.recipe.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+}
+
+/// Why there is no model card.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CardError {
+    /// The template's file cannot be read.
+    #[error("cannot read the model card's template {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's report.
+        source: std::io::Error,
+    },
+    /// The template is not valid, or fails.
+    #[error("{name}{}: {}; correct the model card's template, or leave it out for the built-in one",
+        source.line().map(|line| format!(":{line}")).unwrap_or_default(),
+        source.detail().map_or_else(|| source.kind().to_string(), str::to_owned))]
+    Template {
+        /// The template's name.
+        name: String,
+        /// What is wrong.
+        source: minijinja::Error,
+    },
+    /// The template uses a variable that there is not.
+    #[error("{name}: unknown variable `{variable}`{}; a model card's template can use {}",
+        suggestion.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default(), VARIABLES.join(", "))]
+    UnknownVariable {
+        /// The template's name.
+        name: String,
+        /// The variable.
+        variable: String,
+        /// The nearest variable there is.
+        suggestion: Option<&'static str>,
+    },
+    /// The card cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's report.
+        source: std::io::Error,
+    },
+}
+
+/// Renders the model card of a merge: Markdown with the hub's metadata on top, the
+/// method with a link to its paper, the models, and the recipe. No model is opened.
+///
+/// # Errors
+/// If there is a template of one's own and it is not valid; see [`CardError`].
+///
+/// ```
+/// use mergecore_config::MergeConfig;
+/// use mergecore_engine::{ModelCardOptions, Registry, render_model_card};
+///
+/// let config = MergeConfig::from_yaml_str("merge_method: linear\nmodels: [{model: org/a}]")?;
+/// let options = ModelCardOptions { model_name: "merged".into(), ..Default::default() };
+/// let card = render_model_card(&config, &Registry::new(), &options).unwrap();
+/// assert!(card.contains("[org/a](https://huggingface.co/org/a)"));
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
+pub fn render_model_card(
+    config: &MergeConfig,
+    registry: &Registry,
+    options: &ModelCardOptions,
+) -> Result<String, CardError> {
+    let method = registry.get(&config.merge_method).map(|method| &**method);
+    CardContent::new(config, method).render(options)
+}
+
+/// Saves a model card as README.md in a directory; yields its path.
+///
+/// # Errors
+/// If it cannot be written.
+///
+/// ```
+/// let dir = tempfile::tempdir().unwrap();
+/// let path = mergecore_engine::save_model_card("# my-merge\n", dir.path()).unwrap();
+/// assert_eq!(path, dir.path().join("README.md"));
+/// ```
+pub fn save_model_card(card: &str, dir: impl AsRef<Path>) -> Result<PathBuf, CardError> {
+    let path = dir.as_ref().join("README.md");
+    match std::fs::write(&path, card) {
+        Ok(()) => Ok(path),
+        Err(source) => Err(CardError::Write { path, source }),
+    }
+}
+
+/// What a recipe contributes to its card.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CardContent {
+    models: Vec<String>,
+    yaml_config: String,
+    merge_method: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_model: Option<String>,
+    method_title: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method_url: Option<String>,
+    sources: Vec<Source>,
+    version: &'static str,
+}
+
+/// A model that was read.
+#[derive(Debug, Clone, Serialize)]
+struct Source {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip)]
+    hub_name: Option<String>,
+    base: bool,
+}
+
+/// All that a template sees.
+#[derive(Serialize)]
+struct Variables<'a> {
+    #[serde(flatten)]
+    content: &'a CardContent,
+    model_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    license: Option<&'a str>,
+    metadata: String,
+}
+
+impl CardContent {
+    pub(crate) fn new(config: &MergeConfig, method: Option<&dyn Method>) -> Self {
+        let recipe = config.source_text().map_or_else(|| config.to_yaml_string(), str::to_owned);
+        let base = config.base_model.as_ref();
+        let source = |model: &ModelRef| {
+            let (path, revision) = (&model.model.path, &model.model.revision);
+            let hub_name = model.looks_like_hub_name().then(|| path.clone());
+            let tree = revision.as_ref().map(|revision| format!("/tree/{revision}"));
+            let url = |path| format!("https://huggingface.co/{path}{}", tree.unwrap_or_default());
+            let url = hub_name.as_deref().map(url);
+            Source { name: model.to_string(), url, hub_name, base: base == Some(model) }
+        };
+        CardContent {
+            models: config.models().iter().map(ToString::to_string).collect(),
+            // A template may put it right between the fences of a block of code.
+            yaml_config: format!("\n{}\n", recipe.trim_matches('\n').trim_end()),
+            merge_method: config.merge_method.clone(),
+            base_model: base.map(ToString::to_string),
+            method_title: method.map_or(&*config.merge_method, Method::title).to_owned(),
+            method_url: method.and_then(Method::source).map(str::to_owned),
+            sources: config.referenced_models().into_iter().map(source).collect(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    pub(crate) fn render(&self, options: &ModelCardOptions) -> Result<String, CardError> {
+        let (name, text) = match &options.template {
+            Some(template) => (&*template.name, &*template.text),
+            None => ("the built-in template", TEMPLATE),
+        };
+        let failed = |source| CardError::Template { name: name.to_owned(), source };
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_fuel(Some(FUEL));
+        environment.add_filter("fence", fence);
+        // Under a name of its own: by the file's, `card.html` would be escaped.
+        let template = environment.template_from_named_str("card", text).map_err(failed)?;
+        let mut unknown: Vec<String> = template
+            .undeclared_variables(false)
+            .into_iter()
+            .filter(|name| !VARIABLES.contains(&name.as_str()))
+            .filter(|name| !environment.globals().any(|(global, _)| global == name))
+            .collect();
+        unknown.sort();
+        if let Some(variable) = unknown.into_iter().next() {
+            let suggestion = nearest(&variable, VARIABLES)
+                .and_then(|near| VARIABLES.into_iter().find(|name| *name == near));
+            return Err(CardError::UnknownVariable { name: name.to_owned(), variable, suggestion });
+        }
+        let variables = Variables {
+            content: self,
+            model_name: &options.model_name,
+            username: options.username.as_deref(),
+            license: options.license.as_deref(),
+            metadata: self.metadata(options),
+        };
+        let mut card = template.render(Serde(variables)).map_err(failed)?;
+        // Jinja drops the last line's end.
+        if text.ends_with('\n') && !card.ends_with('\n') {
+            card.push('\n');
+        }
+        Ok(card)
+    }
+
+    /// The hub's metadata, as YAML.
+    fn metadata(&self, options: &ModelCardOptions) -> String {
+        let mut metadata = Mapping::new();
+        let mut set = |key: &str, value: Value| metadata.insert(key.into(), value);
+        // The hub accepts nothing but its own names here.
+        let hub_names: Vec<Value> = self
+            .sources
+            .iter()
+            .filter_map(|source| Some(source.hub_name.clone()?.into()))
+            .collect();
+        if !hub_names.is_empty() {
+            set("base_model", hub_names.into());
+            set("base_model_relation", "merge".into());
+        }
+        set("library_name", "transformers".into());
+        if let Some(license) = &options.license {
+            set("license", license.clone().into());
+        }
+        if let Some(pipeline_tag) = &options.pipeline_tag {
+            set("pipeline_tag", pipeline_tag.clone().into());
+        }
+        set("tags", Value::Sequence(vec!["merge".into(), "mergecore".into()]));
+        serde_yaml::to_string(&metadata).unwrap_or_default()
+    }
+}
+
+/// The text between fences that are longer than any run of backticks in it.
+fn fence(text: &str, language: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
-    let _ = write!(card, "\nThe recipe:\n\n{fence}yaml\n{}\n{fence}\n", plan.recipe.trim_end());
-    card
+    format!("{fence}{language}\n{}\n{fence}", text.trim_matches('\n'))
+}
+
+/// The licence in the metadata of a model's own card, where there is one.
+pub(crate) fn license_of(dir: &Path) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        license: Option<String>,
+    }
+    let mut bytes = Vec::new();
+    let path = dir.join("README.md");
+    let file = path.is_file().then(|| File::open(path).ok())??;
+    file.take(MAX_METADATA).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
+    let metadata = text.strip_prefix("---\n")?.split("\n---").next()?;
+    serde_yaml::from_str::<Metadata>(metadata).ok()?.license
 }

@@ -8,7 +8,7 @@ use mergecore_io::IoError;
 use mergecore_kernel::KernelError;
 use mergecore_tokenizer::{Disagreement, TokenizerError};
 
-use crate::ModelNotFound;
+use crate::{CardError, OpenError};
 
 /// Why a merge failed. The text is one paragraph: where, what is wrong, and what
 /// to do next.
@@ -131,21 +131,13 @@ pub enum EngineError {
         /// How many there are.
         found: usize,
     },
-    /// A model that is not there.
-    #[error("{place}: {source}")]
-    ModelNotFound {
-        /// Where the recipe names it.
-        place: Box<Place>,
-        /// The model, and where it was looked for.
-        source: ModelNotFound,
-    },
-    /// A model that cannot be opened.
+    /// A model that is not there or cannot be opened.
     #[error("{place}: {source}")]
     Model {
         /// Where the recipe names it.
         place: Box<Place>,
         /// What is wrong with it.
-        source: Box<IoError>,
+        source: OpenError,
     },
     /// Models of different architectures.
     #[error(
@@ -341,6 +333,9 @@ pub enum EngineError {
         /// What is wrong.
         source: KernelError,
     },
+    /// The model card cannot be made.
+    #[error(transparent)]
+    Card(#[from] CardError),
     /// Reading or writing failed.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -368,7 +363,8 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Whether the recipe is at fault, not the models or the machine.
+    /// Whether the recipe (or the model card's template) is at fault, not the models or
+    /// the machine.
     pub fn is_recipe(&self) -> bool {
         match self {
             EngineError::NotSupported { .. }
@@ -380,12 +376,20 @@ impl EngineError {
             | EngineError::NoBase { .. }
             | EngineError::BaseNotInSlice { .. }
             | EngineError::ModelCount { .. }
-            | EngineError::ModelNotFound { .. }
+            | EngineError::Model {
+                source: OpenError::NotFound(_) | OpenError::Adapter { .. },
+                ..
+            }
             | EngineError::NoLayers { .. }
             | EngineError::LayerRange { .. }
             | EngineError::SliceLengths { .. }
-            | EngineError::LayerCounts { .. } => true,
-            EngineError::Model { .. }
+            | EngineError::LayerCounts { .. }
+            | EngineError::Card(
+                CardError::Read { .. }
+                | CardError::Template { .. }
+                | CardError::UnknownVariable { .. },
+            ) => true,
+            EngineError::Model { source: OpenError::Checkpoint(_), .. }
             | EngineError::ArchitecturesDiffer { .. }
             | EngineError::MissingTensor { .. }
             | EngineError::Shapes { .. }
@@ -395,6 +399,7 @@ impl EngineError {
             | EngineError::IntegersDiffer { .. }
             | EngineError::NonFinite { .. }
             | EngineError::Kernel { .. }
+            | EngineError::Card(CardError::Write { .. })
             | EngineError::Io(_)
             | EngineError::OutputOverlapsInput { .. }
             | EngineError::Threads { .. }

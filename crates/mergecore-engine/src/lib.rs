@@ -12,9 +12,14 @@ mod plan;
 mod registry;
 
 pub use architecture::{Architecture, Role, Stack};
+pub use card::{
+    CardError, ModelCardOptions, ModelCardTemplate, render_model_card, save_model_card,
+};
 pub use error::EngineError;
 pub use execute::MergeReport;
-pub use locate::{ModelNotFound, locate_model};
+pub use locate::{ModelNotFound, OpenError, locate_model};
 pub use options::{CancelFlag, MergeOptions, ModelLocator, Progress, ProgressCallback};
-pub use plan::{MergePlan, Model, Operation, PlannedTensor, Tally, TensorInput, stream_key};
+pub use plan::{
+    MergePlan, Model, Operation, PlannedTensor, Tally, TensorInput, check_recipe, stream_key,
+};
 pub use registry::Registry;

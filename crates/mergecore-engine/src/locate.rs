@@ -3,8 +3,43 @@
 use std::path::{Path, PathBuf};
 
 use mergecore_config::ModelLocation;
+use mergecore_io::IoError;
 
 use crate::ModelLocator;
+
+/// Why a model cannot be opened.
+///
+/// ```
+/// use mergecore_engine::{Model, OpenError};
+///
+/// let error = Model::open(&"org/name".parse()?, None).unwrap_err();
+/// assert!(matches!(error, OpenError::NotFound(_)));
+/// # Ok::<(), mergecore_config::ModelRefError>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It is not there.
+    #[error(transparent)]
+    NotFound(#[from] ModelNotFound),
+    /// It is there and cannot be read.
+    #[error(transparent)]
+    Checkpoint(Box<IoError>),
+    /// It has an adapter.
+    #[error(
+        "the adapter `{adapter}` cannot be applied: LoRA adapters are not supported yet; merge it into its base model first and give the result"
+    )]
+    Adapter {
+        /// The adapter.
+        adapter: ModelLocation,
+    },
+}
+
+impl From<IoError> for OpenError {
+    fn from(error: IoError) -> Self {
+        OpenError::Checkpoint(Box::new(error))
+    }
+}
 
 /// A model that is nowhere to be found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mergecore_config::ModelLocation;
 
+use crate::ModelCardTemplate;
+
 /// How to merge, besides what.
 ///
 /// ```
@@ -40,6 +42,10 @@ pub struct MergeOptions {
     pub copy_tokenizer: bool,
     /// Write a model card (README.md). On by default.
     pub model_card: bool,
+    /// The template of the model card; `None` is the built-in one.
+    pub model_card_template: Option<ModelCardTemplate>,
+    /// The owner of the merged model, for its card.
+    pub username: Option<String>,
     /// Told of the progress, from any of the threads, by one at a time and in order.
     pub progress: Option<ProgressCallback>,
     /// Set from elsewhere, stops the merge.
@@ -62,6 +68,8 @@ impl Default for MergeOptions {
             allow_mixed_architectures: false,
             copy_tokenizer: true,
             model_card: true,
+            model_card_template: None,
+            username: None,
             progress: None,
             cancel: None,
             locator: None,

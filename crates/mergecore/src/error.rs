@@ -1,7 +1,7 @@
 //! One error for the whole way from recipe to checkpoint.
 
 use mergecore_config::ConfigError;
-use mergecore_engine::EngineError;
+use mergecore_engine::{EngineError, OpenError};
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,6 +17,9 @@ pub enum Error {
     /// The merge cannot be planned or carried out.
     #[error(transparent)]
     Merge(#[from] EngineError),
+    /// A model cannot be opened.
+    #[error(transparent)]
+    Model(#[from] OpenError),
 }
 
 impl Error {
@@ -25,6 +28,7 @@ impl Error {
         match self {
             Error::Config(_) => true,
             Error::Merge(error) => error.is_recipe(),
+            Error::Model(error) => !matches!(error, OpenError::Checkpoint(_)),
         }
     }
 }

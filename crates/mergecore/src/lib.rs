@@ -1,14 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+mod card;
 mod error;
 #[cfg(feature = "hub")]
 mod hub;
 mod merge;
 
+pub use card::{load_recipe, render_model_card, save_model_card};
 pub use error::{Error, Result};
 #[cfg(feature = "hub")]
 pub use hub::hub_locator;
-pub use merge::{builtin_methods, merge, merge_with, plan, plan_with};
+pub use merge::{builtin_methods, merge, merge_with, open_model, plan, plan_with};
 
 pub use mergecore_config::{
     Conditional, ConfigError, FloatType, InputModel, MergeConfig, MergeInput, ModelLocation,
@@ -16,12 +18,16 @@ pub use mergecore_config::{
     SliceSource, Value,
 };
 pub use mergecore_engine::{
-    CancelFlag, EngineError, MergeOptions, MergePlan, MergeReport, ModelLocator, ModelNotFound,
-    Progress, ProgressCallback, Registry, Tally, locate_model, stream_key,
+    Architecture, CancelFlag, CardError, EngineError, MergeOptions, MergePlan, MergeReport, Model,
+    ModelCardOptions, ModelCardTemplate, ModelLocator, ModelNotFound, OpenError, Operation,
+    PlannedTensor, Progress, ProgressCallback, Registry, Role, Stack, Tally, TensorInput,
+    locate_model, stream_key,
 };
 #[cfg(feature = "hub")]
 pub use mergecore_hub::{HubCache, HubError};
-pub use mergecore_io::{Checkpoint, IoError, StoredTensor, TensorSource};
+pub use mergecore_io::{
+    Checkpoint, Companion, CompanionKind, IoError, Layout, StoredTensor, TensorSource,
+};
 /// What a merge method of one's own is written with.
 pub use mergecore_kernel as kernel;
 pub use mergecore_kernel::{KernelError, Method, Rescale, StreamKey, ndarray};

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use mergecore_config::MergeConfig;
-use mergecore_engine::{MergeOptions, MergePlan, MergeReport, Registry};
+use mergecore_config::{MergeConfig, ModelRef};
+use mergecore_engine::{MergeOptions, MergePlan, MergeReport, Model, ModelLocator, Registry};
 
 use crate::Result;
 
@@ -96,11 +96,35 @@ pub fn plan_with(
     registry: &Registry,
     options: &MergeOptions,
 ) -> Result<MergePlan> {
-    #[cfg(feature = "hub")]
     if options.locator.is_none() {
-        let locator = mergecore_hub::HubCache::from_env().map(crate::hub_locator);
-        let options = MergeOptions { locator, ..options.clone() };
+        let options = MergeOptions { locator: default_locator(), ..options.clone() };
         return Ok(MergePlan::new(config, registry, &options)?);
     }
     Ok(MergePlan::new(config, registry, options)?)
+}
+
+/// Opens a model by its directory or, with the feature `hub`, by its name in the local
+/// Hugging Face cache. Its headers are read, and no tensor.
+///
+/// # Errors
+/// If it is not found, or is no checkpoint that can be read.
+///
+/// ```
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
+/// use mergecore::{ModelRef, open_model};
+///
+/// let model = open_model(&ModelRef::new("models/tiny-llama-base"))?;
+/// assert_eq!(model.architecture.stacks()[0].layers, 6);
+/// # Ok::<(), mergecore::Error>(())
+/// ```
+pub fn open_model(reference: &ModelRef) -> Result<Model> {
+    Ok(Model::open(reference, default_locator().as_ref())?)
+}
+
+/// The local Hugging Face cache that the environment names.
+fn default_locator() -> Option<ModelLocator> {
+    #[cfg(feature = "hub")]
+    return mergecore_hub::HubCache::from_env().map(crate::hub_locator);
+    #[cfg(not(feature = "hub"))]
+    None
 }

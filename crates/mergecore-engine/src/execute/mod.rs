@@ -13,7 +13,9 @@ use mergecore_kernel::BLOCK;
 use serde_json::{Map, Value};
 
 use crate::plan::{MergePlan, Operation, PlannedTensor, Tally};
-use crate::{EngineError, MergeOptions, Progress, card, manifest};
+use crate::{
+    CardError, EngineError, MergeOptions, ModelCardOptions, Progress, manifest, save_model_card,
+};
 use schedule::Schedule;
 
 pub(crate) use tensor::TensorHashes;
@@ -57,12 +59,14 @@ impl MergePlan {
         let started = Instant::now();
         let output = output.as_ref();
         self.check_apart(output)?;
+        // Before anything is read: a template may be wrong.
+        let card = options.model_card.then(|| self.model_card(output, options)).transpose()?;
         let staged = StagedDir::create(output, options.overwrite)?;
         let writer = CheckpointWriter::create(staged.path(), Arc::clone(&self.layout))?;
         let (hashes, mut notes) = self.write_tensors(&writer, options)?;
         writer.finish()?;
         notes.splice(0..0, self.notes.iter().cloned());
-        self.write_files(staged.path(), options, &hashes)?;
+        self.write_files(staged.path(), card.as_deref(), &hashes)?;
         let output = staged.output().to_owned();
         staged.commit()?;
         Ok(MergeReport {
@@ -74,6 +78,24 @@ impl MergePlan {
             notes,
             elapsed: started.elapsed(),
         })
+    }
+
+    fn model_card(&self, output: &Path, options: &MergeOptions) -> Result<String, CardError> {
+        let name = absolute(output).file_name().map(|name| name.to_string_lossy().into_owned());
+        self.card.render(&ModelCardOptions {
+            model_name: name.unwrap_or_else(|| "merged".to_owned()),
+            username: options.username.clone(),
+            license: self.license.clone(),
+            pipeline_tag: self.pipeline_tag().map(str::to_owned),
+            template: options.model_card_template.clone(),
+        })
+    }
+
+    /// What the merged model is for, where its class says so.
+    fn pipeline_tag(&self) -> Option<&'static str> {
+        let class = self.config.get("architectures")?.get(0)?.as_str()?;
+        let generates = class.ends_with("ForCausalLM") || class.ends_with("LMHeadModel");
+        generates.then_some("text-generation")
     }
 
     /// Neither may the output lie in an input's directory nor the reverse.
@@ -124,7 +146,7 @@ impl MergePlan {
     fn write_files(
         &self,
         dir: &Path,
-        options: &MergeOptions,
+        card: Option<&str>,
         hashes: &[TensorHashes],
     ) -> Result<(), EngineError> {
         let json = |value: &Map<String, Value>| format!("{:#}\n", Value::Object(value.clone()));
@@ -135,8 +157,8 @@ impl MergePlan {
             write_file(&dir.join(companion.name), &content)?;
         }
         write_file(&dir.join("mergecore_config.yml"), self.recipe.as_bytes())?;
-        if options.model_card {
-            write_file(&dir.join("README.md"), card::render(self).as_bytes())?;
+        if let Some(card) = card {
+            save_model_card(card, dir)?;
         }
         let manifest = manifest::build(self, hashes);
         write_file(&dir.join("merge_manifest.json"), format!("{manifest:#}\n").as_bytes())

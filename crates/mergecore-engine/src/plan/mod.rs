@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use mergecore_config::MergeConfig;
 use mergecore_io::{Checkpoint, Companion, CompanionKind, Layout, TensorSpec};
-use mergecore_kernel::{Kernel, StreamKey};
+use mergecore_kernel::{Kernel, Method, StreamKey};
 use serde_json::{Map, Value};
 
+use crate::card::{CardContent, license_of};
 use crate::{EngineError, MergeOptions, Registry};
 
 pub use models::Model;
@@ -26,8 +27,9 @@ pub use tensors::{Operation, PlannedTensor, TensorInput};
 #[derive(Debug)]
 pub struct MergePlan {
     pub(crate) method: String,
-    pub(crate) title: String,
-    pub(crate) source: Option<String>,
+    pub(crate) card: CardContent,
+    /// The licence that all models have.
+    pub(crate) license: Option<String>,
     pub(crate) models: Vec<Model>,
     pub(crate) base: Option<usize>,
     pub(crate) tensors: Vec<PlannedTensor>,
@@ -67,10 +69,8 @@ impl MergePlan {
         registry: &Registry,
         options: &MergeOptions,
     ) -> Result<Self, EngineError> {
-        models::check_supported(config)?;
-        let method = arguments::method(config, registry)?;
-        let mut notes: Vec<String> = config.notes().iter().map(ToString::to_string).collect();
-        arguments::check_names(config, registry, &*method, &mut notes)?;
+        let mut notes = Vec::new();
+        let method = check(config, registry, &mut notes)?;
         let models = models::open(config, options, &mut notes)?;
         let sections = sections::lay_out(config, &models, &*method)?;
         arguments::note_base_parameters(config, &*method, &sections, &mut notes);
@@ -96,8 +96,8 @@ impl MergePlan {
         let tally = planned.tally;
         Ok(MergePlan {
             method: method.name().to_owned(),
-            title: method.title().to_owned(),
-            source: method.source().map(str::to_owned),
+            card: CardContent::new(config, Some(&*method)),
+            license: license(&models, options, &mut notes),
             base,
             tensors: planned.tensors,
             models,
@@ -127,6 +127,26 @@ impl MergePlan {
         &self.models
     }
 
+    /// Index of the base model among the models.
+    pub fn base(&self) -> Option<usize> {
+        self.base
+    }
+
+    /// The method's name.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The output's config.json.
+    pub fn config(&self) -> &Map<String, Value> {
+        &self.config
+    }
+
+    /// The small files that are copied: generation_config.json and the tokenizer's.
+    pub fn companions(&self) -> &[Companion] {
+        &self.companions
+    }
+
     /// What becomes of the tensors.
     pub fn tally(&self) -> Tally {
         self.tally
@@ -137,6 +157,63 @@ impl MergePlan {
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
+}
+
+/// Checks what can be known of a recipe without its models: that its method is
+/// registered, that it asks for nothing that is not supported, and that the method or
+/// another one knows its parameters. Yields what was accepted without having an effect.
+///
+/// # Errors
+/// The first mistake, with its place.
+///
+/// ```
+/// use mergecore_config::MergeConfig;
+/// use mergecore_engine::{Registry, check_recipe};
+///
+/// let config = MergeConfig::from_yaml_str("merge_method: tise\nmodels: [{model: org/a}]")?;
+/// let error = check_recipe(&config, &Registry::new()).unwrap_err();
+/// assert!(error.to_string().contains("unknown merge method `tise`"));
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
+pub fn check_recipe(config: &MergeConfig, registry: &Registry) -> Result<Vec<String>, EngineError> {
+    let mut notes = Vec::new();
+    check(config, registry, &mut notes)?;
+    Ok(notes)
+}
+
+fn check(
+    config: &MergeConfig,
+    registry: &Registry,
+    notes: &mut Vec<String>,
+) -> Result<Arc<dyn Method>, EngineError> {
+    models::check_supported(config)?;
+    let method = arguments::method(config, registry)?;
+    notes.extend(config.notes().iter().map(ToString::to_string));
+    arguments::check_names(config, registry, &*method, notes)?;
+    Ok(method)
+}
+
+/// The licence that all models have, by their cards.
+fn license(models: &[Model], options: &MergeOptions, notes: &mut Vec<String>) -> Option<String> {
+    if !options.model_card {
+        return None;
+    }
+    let licenses: Vec<Option<String>> =
+        models.iter().map(|model| license_of(model.checkpoint.dir())).collect();
+    let known: Vec<(String, &String)> = models
+        .iter()
+        .zip(&licenses)
+        .filter_map(|(model, license)| Some((model.name(), license.as_ref()?)))
+        .collect();
+    let (_, first) = known.first()?;
+    if let Some((other, license)) = known.iter().find(|(_, license)| license != first) {
+        notes.push(format!(
+            "the models' licences differ ({first} for `{}`, {license} for `{other}`), so the model card states none; see what they allow",
+            known[0].0
+        ));
+        return None;
+    }
+    (known.len() == models.len()).then(|| (*first).clone())
 }
 
 /// The key of an output tensor's random stream: a hash of seed and name.

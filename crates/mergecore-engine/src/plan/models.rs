@@ -5,7 +5,7 @@ use mergecore_io::Checkpoint;
 
 use super::inputs::{Entry, entries};
 use crate::architecture::Architecture;
-use crate::{EngineError, MergeOptions, locate_model};
+use crate::{EngineError, MergeOptions, ModelLocator, OpenError, locate_model};
 
 /// A model that a recipe names, opened.
 #[derive(Debug)]
@@ -22,6 +22,29 @@ pub struct Model {
 }
 
 impl Model {
+    /// Opens a model by its directory or, with a locator, by its name.
+    ///
+    /// # Errors
+    /// If it is not found, or is no checkpoint that can be read.
+    ///
+    /// ```
+    /// use mergecore_engine::Model;
+    ///
+    /// let error = Model::open(&"no/such".parse()?, None).unwrap_err();
+    /// assert!(error.to_string().contains("`no/such` was not found"));
+    /// # Ok::<(), mergecore_config::ModelRefError>(())
+    /// ```
+    pub fn open(reference: &ModelRef, locator: Option<&ModelLocator>) -> Result<Self, OpenError> {
+        if let Some(adapter) = &reference.adapter {
+            return Err(OpenError::Adapter { adapter: adapter.clone() });
+        }
+        let dir = locate_model(&reference.model, locator)?;
+        let checkpoint = Checkpoint::open(&dir)?;
+        let architecture = Architecture::infer(&checkpoint);
+        let (reference, path) = (reference.clone(), RecipePath::root());
+        Ok(Model { reference, checkpoint, architecture, path })
+    }
+
     /// The name for messages: as the recipe has it.
     pub fn name(&self) -> String {
         self.reference.to_string()
@@ -119,13 +142,10 @@ fn open_one(
     path: RecipePath,
     options: &MergeOptions,
 ) -> Result<Model, EngineError> {
+    let opened = Model::open(model, options.locator.as_ref());
     let place = || Box::new(config.place(&path));
-    let dir = locate_model(&model.model, options.locator.as_ref())
-        .map_err(|source| EngineError::ModelNotFound { place: place(), source })?;
-    let checkpoint = Checkpoint::open(&dir)
-        .map_err(|source| EngineError::Model { place: place(), source: Box::new(source) })?;
-    let architecture = Architecture::infer(&checkpoint);
-    Ok(Model { reference: model.clone(), checkpoint, architecture, path })
+    let model = opened.map_err(|source| EngineError::Model { place: place(), source })?;
+    Ok(Model { path, ..model })
 }
 
 fn compare_architectures(
