@@ -399,3 +399,44 @@ dtype: bfloat16
 "
     );
 }
+
+/// The names of the models that a card lists.
+fn card_models(text: &str) -> Vec<String> {
+    let config = MergeConfig::from_yaml_str(text).unwrap();
+    config.models().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_card_lists_entries_with_parameters() {
+    let models = "merge_method: ties
+base_model: base
+models:
+  - model: base
+  - {model: b, parameters: {weight: 1}}
+  - {model: a, parameters: {weight: 1}}
+  - {model: b, parameters: {weight: 2}}
+  - model: c
+";
+    assert_eq!(card_models(models), ["b", "a"]);
+    let without =
+        "merge_method: model_stock\nbase_model: x\nmodels: [{model: x}, {model: b}, {model: a}]\n";
+    assert_eq!(card_models(without), ["b", "a"]);
+}
+
+#[test]
+fn a_card_lists_every_source_of_slices_and_modules() {
+    let slices = "slices:
+  - sources: [{model: b, layer_range: [0, 2]}, {model: a, layer_range: [0, 2]}]
+    base_model: b
+  - sources: [{model: c, layer_range: [0, 2]}, {model: b, layer_range: [2, 4]}]
+";
+    assert_eq!(
+        card_models(&format!("merge_method: slerp\nbase_model: x\n{slices}")),
+        ["b", "a", "c"]
+    );
+    let indented = slices.replace('\n', "\n    ");
+    let modules = format!(
+        "merge_method: linear\nmodules:\n  one:\n    models: [{{model: d, parameters: {{weight: 1}}}}, {{model: e}}]\n  two:\n    {indented}"
+    );
+    assert_eq!(card_models(&modules), ["d", "b", "a", "c"]);
+}

@@ -16,7 +16,7 @@ use crate::Registry;
 const TEMPLATE: &str = include_str!("model_card.md.jinja");
 
 /// What a template may use.
-const VARIABLES: [&str; 12] = [
+const VARIABLES: [&str; 13] = [
     "base_model",
     "license",
     "merge_method",
@@ -25,6 +25,7 @@ const VARIABLES: [&str; 12] = [
     "method_url",
     "model_name",
     "models",
+    "pipeline_tag",
     "sources",
     "username",
     "version",
@@ -68,9 +69,9 @@ pub struct ModelCardOptions {
 /// It may use `model_name`, `models` (their names: see [`MergeConfig::models`]),
 /// `yaml_config` (the recipe, on lines of its own), `username`, `merge_method`,
 /// `base_model` and `license`; those that are not known print as nothing. Beyond
-/// these: `method_title`, `method_url`, `metadata` (the hub's, as YAML), `sources`
-/// (all models, each with `name`, `url` if it has a hub name, and `base`) and
-/// `version`.
+/// these: `method_title`, `method_url`, `metadata` (the hub's, as YAML),
+/// `pipeline_tag`, `sources` (all models, each with `name`, `url` if it has a hub name,
+/// and `base`) and `version`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelCardTemplate {
     name: String,
@@ -224,6 +225,8 @@ struct Variables<'a> {
     username: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     license: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipeline_tag: Option<&'a str>,
     metadata: String,
 }
 
@@ -283,6 +286,7 @@ impl CardContent {
             model_name: &options.model_name,
             username: options.username.as_deref(),
             license: options.license.as_deref(),
+            pipeline_tag: options.pipeline_tag.as_deref(),
             metadata: self.metadata(options),
         };
         let mut card = template.render(Serde(variables)).map_err(failed)?;

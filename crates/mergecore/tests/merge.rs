@@ -3,6 +3,8 @@
 
 #[path = "merge/architectures.rs"]
 mod architectures;
+#[path = "merge/card.rs"]
+mod card;
 #[path = "merge/hub.rs"]
 mod hub;
 #[path = "merge/invariants.rs"]
