@@ -1,8 +1,8 @@
 //! `dare_linear` and `dare_ties` as recipes name them.
 
 use mergecore_kernel::{
-    Binding, Default as Unless, Inputs, Kernel, KernelError, Method, Parameter, ParameterKind,
-    Rescale, Scope,
+    Binding, DefaultValue, Inputs, Kernel, KernelError, Method, Parameter, ParameterKind, Rescale,
+    Scope,
 };
 
 use crate::Dare;
@@ -13,13 +13,13 @@ const SOURCE: &str = "https://arxiv.org/abs/2311.03099";
 const PARAMETERS: [Parameter; 6] = [
     Parameter::WEIGHT,
     Parameter::DENSITY,
-    Parameter { default: Unless::Flag(false), ..Parameter::NORMALIZE },
+    Parameter { default: DefaultValue::Flag(false), ..Parameter::NORMALIZE },
     Parameter::LAMBDA,
     Parameter {
         name: "rescale",
         scope: Scope::Shared,
         kind: ParameterKind::Flag,
-        default: Unless::Unset,
+        default: DefaultValue::Unset,
         help: "scale up what is kept (on; by the density unless rescale_norm says otherwise)",
     },
     Parameter::RESCALE_NORM,

@@ -193,6 +193,11 @@ impl TaskVectors {
         KernelError::check_count("density", &self.densities, self.weights.len())?;
         self.densities.iter().try_for_each(|d| KernelError::check_fraction("density", *d))?;
         self.weights.iter().try_for_each(|w| KernelError::check_finite("weight", *w))?;
+        if self.normalize {
+            // Dividing by infinity would drop the models in silence.
+            let sum = self.weights.iter().map(|w| w.abs()).sum();
+            KernelError::check_finite("sum of weights", sum)?;
+        }
         KernelError::check_finite("lambda", self.lambda)
     }
 

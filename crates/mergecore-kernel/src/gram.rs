@@ -120,12 +120,14 @@ const LANES: usize = 8;
 
 /// Dot product in a fixed shape: eight lanes, then a fixed tree.
 ///
-/// The slices must be of one length; what the value is otherwise is not specified.
+/// # Panics
+/// If the slices differ in length.
 ///
 /// ```
 /// assert_eq!(mergecore_kernel::dot(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]), 32.0);
 /// ```
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len(), "slices of different length");
     sum_products(a, b, |x, y| x * y)
 }
 

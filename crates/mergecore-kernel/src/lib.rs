@@ -28,7 +28,7 @@ pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, Scan, Step};
 pub use mask::RandomMask;
 pub use mergecore_tensor::Element;
 pub use method::{
-    Argument, Arguments, Binding, Default, Inputs, Method, Parameter, ParameterKind, Scope,
+    Argument, Arguments, Binding, DefaultValue, Inputs, Method, Parameter, ParameterKind, Scope,
     StreamKey,
 };
 #[cfg(feature = "ndarray")]

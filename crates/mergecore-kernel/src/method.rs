@@ -99,11 +99,11 @@ pub struct Inputs {
 ///     name: "epsilon",
 ///     scope: Scope::PerModel,
 ///     kind: ParameterKind::FRACTION,
-///     default: Default::Number(0.1),
+///     default: DefaultValue::Number(0.1),
 ///     help: "half of the spread of this model's densities",
 /// };
 /// // A declaration of the common ones can be changed in part.
-/// const NORMALIZE: Parameter = Parameter { default: Default::Flag(true), ..Parameter::NORMALIZE };
+/// const NORMALIZE: Parameter = Parameter { default: DefaultValue::Flag(true), ..Parameter::NORMALIZE };
 /// assert_eq!((EPSILON.name, NORMALIZE.name), ("epsilon", "normalize"));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -115,7 +115,7 @@ pub struct Parameter {
     /// Type and range.
     pub kind: ParameterKind,
     /// What holds where the recipe says nothing.
-    pub default: Default,
+    pub default: DefaultValue,
     /// One line of explanation.
     pub help: &'static str,
 }
@@ -127,7 +127,7 @@ impl Parameter {
         name: "weight",
         scope: Scope::PerModel,
         kind: ParameterKind::ANY_NUMBER,
-        default: Default::Required,
+        default: DefaultValue::Required,
         help: "share of this model's change from the base",
     };
     /// `density`: fraction of a task vector that is kept.
@@ -135,7 +135,7 @@ impl Parameter {
         name: "density",
         scope: Scope::PerModel,
         kind: ParameterKind::FRACTION,
-        default: Default::Number(1.0),
+        default: DefaultValue::Number(1.0),
         help: "fraction of this model's change that is kept",
     };
     /// `normalize`; each method sets its own default.
@@ -143,7 +143,7 @@ impl Parameter {
         name: "normalize",
         scope: Scope::Shared,
         kind: ParameterKind::Flag,
-        default: Default::Unset,
+        default: DefaultValue::Unset,
         help: "divide by the sum of the weights used",
     };
     /// `lambda`: factor on the combined task vector.
@@ -151,7 +151,7 @@ impl Parameter {
         name: "lambda",
         scope: Scope::Shared,
         kind: ParameterKind::ANY_NUMBER,
-        default: Default::Number(1.0),
+        default: DefaultValue::Number(1.0),
         help: "factor on the combined change",
     };
     /// `rescale_norm`: what rescaling matches.
@@ -159,7 +159,7 @@ impl Parameter {
         name: "rescale_norm",
         scope: Scope::Shared,
         kind: ParameterKind::Choice(Rescale::NAMES),
-        default: Default::Unset,
+        default: DefaultValue::Unset,
         help: "what rescaling makes good: the density, or a norm of the change",
     };
 }
@@ -225,17 +225,17 @@ impl fmt::Display for ParameterKind {
 
 /// What holds where a recipe gives no value.
 ///
-/// Import it under another name (`use mergecore_kernel::Default as Unless`) where the
+/// Import it under another name (`use mergecore_kernel::DefaultValue`) where the
 /// standard library's trait is needed too.
 ///
 /// ```
-/// use mergecore_kernel::{Default as Unless, Parameter};
+/// use mergecore_kernel::{DefaultValue, Parameter};
 ///
-/// assert_eq!(Parameter::DENSITY.default, Unless::Number(1.0));
-/// assert_eq!(Parameter::WEIGHT.default, Unless::Required);
+/// assert_eq!(Parameter::DENSITY.default, DefaultValue::Number(1.0));
+/// assert_eq!(Parameter::WEIGHT.default, DefaultValue::Required);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Default {
+pub enum DefaultValue {
     /// Nothing: a value must be given.
     Required,
     /// The parameter stays unset.

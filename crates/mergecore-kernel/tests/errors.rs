@@ -95,3 +95,9 @@ fn masks_refuse_densities_outside_their_range() {
     let error = mergecore_kernel::RandomMask::new(key, &[0.5, 2.0]).unwrap_err();
     assert_eq!(error.to_string(), "`density` is 2, but must be between 0 and 1");
 }
+
+#[test]
+fn weights_that_overflow_together() {
+    let error = task_vectors(&[1e308, -1e308], &[1.0, 1.0], 1.0).unwrap_err();
+    assert_eq!(error, "`sum of weights` is inf, but must be a finite number");
+}

@@ -1,7 +1,7 @@
 //! Weighted average.
 
 use mergecore_kernel::{
-    Binding, Combination, Default as Unless, Element, Extent, Inputs, Kernel, KernelError, Method,
+    Binding, Combination, DefaultValue, Element, Extent, Inputs, Kernel, KernelError, Method,
     Parameter, ParameterKind, Scope, Step, merge_slices,
 };
 
@@ -53,6 +53,7 @@ impl Linear {
             return Ok(Combination::new(self.weights.clone()));
         }
         let sum: f64 = self.weights.iter().sum();
+        KernelError::check_finite("sum of weights", sum)?;
         if sum.abs() < 1e-8 {
             return Err(KernelError::WeightsCancel { sum });
         }
@@ -155,14 +156,14 @@ impl Method for LinearMethod {
                 name: "weight",
                 scope: Scope::PerModel,
                 kind: ParameterKind::ANY_NUMBER,
-                default: Unless::Required,
+                default: DefaultValue::Required,
                 help: "share of this model in the average",
             },
             Parameter {
                 name: "normalize",
                 scope: Scope::Shared,
                 kind: ParameterKind::Flag,
-                default: Unless::Flag(true),
+                default: DefaultValue::Flag(true),
                 help: "divide by the sum of the weights",
             },
         ]

@@ -1,8 +1,8 @@
 //! One model's tensors, unchanged or scaled.
 
 use mergecore_kernel::{
-    Binding, Combination, Default as Unless, Extent, Inputs, Kernel, KernelError, Method,
-    Parameter, ParameterKind, Scope, Step,
+    Binding, Combination, DefaultValue, Extent, Inputs, Kernel, KernelError, Method, Parameter,
+    ParameterKind, Scope, Step,
 };
 
 /// The only input times `scale`, or unchanged without one: what layer stacking
@@ -75,7 +75,7 @@ impl Method for PassthroughMethod {
             name: "scale",
             scope: Scope::PerModel,
             kind: ParameterKind::ANY_NUMBER,
-            default: Unless::Unset,
+            default: DefaultValue::Unset,
             help: "factor on every element of the tensor",
         }]
     }

@@ -31,4 +31,6 @@ fn another_number_of_weights() {
 #[test]
 fn weights_that_are_not_finite() {
     assert_eq!(error(&[1.0, f64::NAN]), "`weight` is NaN, but must be a finite number");
+    // Finite each, but not together: dividing by infinity would give zeros.
+    assert_eq!(error(&[1e308, 1e308]), "`sum of weights` is inf, but must be a finite number");
 }

@@ -1,7 +1,7 @@
 //! Spherical linear interpolation of whole tensors.
 
 use mergecore_kernel::{
-    Binding, Combination, Default as Unless, Element, Extent, Gram, GramScan, Inputs, Kernel,
+    Binding, Combination, DefaultValue, Element, Extent, Gram, GramScan, Inputs, Kernel,
     KernelError, Method, Parameter, ParameterKind, Scope, Step, merge_slices,
 };
 
@@ -146,7 +146,7 @@ impl Method for SlerpMethod {
     }
 
     fn source(&self) -> Option<&str> {
-        Some("https://en.wikipedia.org/wiki/Slerp")
+        Some("https://doi.org/10.1145/325334.325242")
     }
 
     fn inputs(&self) -> Inputs {
@@ -158,7 +158,7 @@ impl Method for SlerpMethod {
             name: "t",
             scope: Scope::Shared,
             kind: ParameterKind::ANY_NUMBER,
-            default: Unless::Required,
+            default: DefaultValue::Required,
             help: "0 is the base model, 1 the other",
         }]
     }

@@ -1,7 +1,7 @@
 //! Task arithmetic: base plus weighted task vectors.
 
 use mergecore_kernel::{
-    Binding, Default as Unless, Element, Extent, Inputs, KeepAll, Kernel, KernelError, Method,
+    Binding, DefaultValue, Element, Extent, Inputs, KeepAll, Kernel, KernelError, Method,
     Parameter, Step, TaskVectors, merge_slices_onto_base,
 };
 
@@ -158,7 +158,7 @@ impl Method for TaskArithmeticMethod {
     fn parameters(&self) -> &[Parameter] {
         const PARAMETERS: [Parameter; 3] = [
             Parameter::WEIGHT,
-            Parameter { default: Unless::Flag(false), ..Parameter::NORMALIZE },
+            Parameter { default: DefaultValue::Flag(false), ..Parameter::NORMALIZE },
             Parameter::LAMBDA,
         ];
         &PARAMETERS

@@ -1,7 +1,7 @@
 //! Trim, elect sign, disjoint merge.
 
 use mergecore_kernel::{
-    Binding, Default as Unless, Element, Extent, Inputs, Kernel, KernelError, Method, Parameter,
+    Binding, DefaultValue, Element, Extent, Inputs, Kernel, KernelError, Method, Parameter,
     ParameterKind, Rescale, Scope, Step, TaskVectors, merge_slices_onto_base,
 };
 
@@ -175,13 +175,13 @@ impl Method for TiesMethod {
         const PARAMETERS: [Parameter; 6] = [
             Parameter::WEIGHT,
             Parameter::DENSITY,
-            Parameter { default: Unless::Flag(true), ..Parameter::NORMALIZE },
+            Parameter { default: DefaultValue::Flag(true), ..Parameter::NORMALIZE },
             Parameter::LAMBDA,
             Parameter {
                 name: "rescale",
                 scope: Scope::Shared,
                 kind: ParameterKind::Flag,
-                default: Unless::Unset,
+                default: DefaultValue::Unset,
                 help: "scale up what is kept (off unless rescale_norm is given; l1)",
             },
             Parameter::RESCALE_NORM,

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use mergecore_config::{Level, MergeConfig, RecipePath, Resolved, Scalar, Site, nearest, resolve};
-use mergecore_kernel::{Argument, Arguments, Default, Method, Parameter, ParameterKind, Scope};
+use mergecore_kernel::{
+    Argument, Arguments, DefaultValue, Method, Parameter, ParameterKind, Scope,
+};
 
 use super::inputs::sites;
 use super::sections::Section;
@@ -195,10 +197,10 @@ impl Lookup<'_> {
         match resolve(self.levels, parameter.name, self.tensor, self.position) {
             Some(resolved) => self.validate(parameter, &resolved).map(Some),
             None => match parameter.default {
-                Default::Number(value) => Ok(Some(Argument::Number(value))),
-                Default::Flag(value) => Ok(Some(Argument::Flag(value))),
-                Default::Unset => Ok(None),
-                Default::Required => Err(EngineError::MissingParameter {
+                DefaultValue::Number(value) => Ok(Some(Argument::Number(value))),
+                DefaultValue::Flag(value) => Ok(Some(Argument::Flag(value))),
+                DefaultValue::Unset => Ok(None),
+                DefaultValue::Required => Err(EngineError::MissingParameter {
                     place: Box::new(self.config.place(&self.config.site_path(self.site))),
                     method: self.method.name().to_owned(),
                     parameter: parameter.name,

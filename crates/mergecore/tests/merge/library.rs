@@ -9,8 +9,8 @@ use mergecore::{
     CancelFlag, EngineError, Error, KernelError, MergeOptions, ProgressCallback, Registry,
 };
 use mergecore_kernel::{
-    Apply, Binding, Default as Unless, Extent, Inputs, Kernel, Method, Order, Parameter,
-    ParameterKind, Scan, Scope, Step, Tile,
+    Apply, Binding, DefaultValue, Extent, Inputs, Kernel, Method, Order, Parameter, ParameterKind,
+    Scan, Scope, Step, Tile,
 };
 use serde_json::Value;
 
@@ -161,7 +161,7 @@ const GAIN: Parameter = Parameter {
     name: "gain",
     scope: Scope::PerModel,
     kind: ParameterKind::Number { min: 0.0, max: 10.0 },
-    default: Unless::Required,
+    default: DefaultValue::Required,
     help: "factor on the model",
 };
 
