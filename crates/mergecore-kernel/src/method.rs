@@ -93,7 +93,7 @@ pub struct Inputs {
 /// One parameter's declaration.
 ///
 /// ```
-/// use mergecore_kernel::{Default, Parameter, ParameterKind, Scope};
+/// use mergecore_kernel::{DefaultValue, Parameter, ParameterKind, Scope};
 ///
 /// const EPSILON: Parameter = Parameter {
 ///     name: "epsilon",
