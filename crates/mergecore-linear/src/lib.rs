@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod linear;
 mod passthrough;
@@ -7,4 +8,6 @@ mod passthrough;
 pub use linear::linear;
 pub use linear::{Linear, LinearMethod, linear_slices};
 pub use mergecore_kernel::KernelError;
+#[cfg(feature = "ndarray")]
+pub use mergecore_kernel::ndarray;
 pub use passthrough::{Passthrough, PassthroughMethod};

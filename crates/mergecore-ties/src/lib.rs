@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod task_arithmetic;
 mod ties;
 mod trim;
 
+#[cfg(feature = "ndarray")]
+pub use mergecore_kernel::ndarray;
 pub use mergecore_kernel::{KernelError, Rescale};
 #[cfg(feature = "ndarray")]
 pub use task_arithmetic::task_arithmetic;
