@@ -1,4 +1,4 @@
-//! From a checkpoint's folder to candle's Llama, strictly.
+//! From a checkpoint's folder to candle's Llama or Mistral, strictly.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Config, Llama, LlamaConfig};
+use candle_transformers::models::mistral;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -14,11 +15,23 @@ use crate::Error;
 /// Loads the checkpoint in `dir` with f32 weights.
 pub(crate) fn load(dir: &Path) -> Result<(Llama, Config), Error> {
     let config = read_config(dir)?;
-    let tensors = read_tensors(dir)?;
-    // candle ignores tensors that it does not ask for and panics on missing ones.
-    check_names(dir, &config, &tensors)?;
-    let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    let weights = read_weights(dir, config.num_hidden_layers, config.tie_word_embeddings)?;
     Ok((Llama::load(weights, &config)?, config))
+}
+
+/// Loads the Mistral checkpoint in `dir`, whose head is stored, with f32 weights.
+pub(crate) fn load_mistral(dir: &Path) -> Result<mistral::Model, Error> {
+    let config: mistral::Config = read_json(&dir.join("config.json"))?;
+    let weights = read_weights(dir, config.num_hidden_layers, false)?;
+    Ok(mistral::Model::new(&config, weights)?)
+}
+
+/// Reads the tensors, which must be exactly those of a model of so many layers: candle
+/// ignores tensors that it does not ask for.
+fn read_weights(dir: &Path, layers: usize, tied: bool) -> Result<VarBuilder<'static>, Error> {
+    let tensors = read_tensors(dir)?;
+    check_names(dir, layers, tied, &tensors)?;
+    Ok(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))
 }
 
 /// Reads config.json as transformers 4 or 5 writes it.
@@ -81,14 +94,16 @@ fn read_tensors(dir: &Path) -> Result<HashMap<String, Tensor>, Error> {
     Ok(tensors)
 }
 
-/// Checks that the checkpoint has the tensors of a Llama of `config`, all and no more.
+/// Checks that the checkpoint has the tensors of a Llama or Mistral of so many layers,
+/// all and no more.
 fn check_names(
     dir: &Path,
-    config: &Config,
+    layers: usize,
+    tied: bool,
     tensors: &HashMap<String, Tensor>,
 ) -> Result<(), Error> {
     let stored: BTreeSet<String> = tensors.keys().cloned().collect();
-    let used = llama_tensors(config);
+    let used = llama_tensors(layers, tied);
     if stored == used {
         return Ok(());
     }
@@ -99,8 +114,8 @@ fn check_names(
     })
 }
 
-/// The names of the tensors that candle's Llama asks for.
-fn llama_tensors(config: &Config) -> BTreeSet<String> {
+/// The names of the tensors that candle's Llama and Mistral ask for.
+fn llama_tensors(layers: usize, tied: bool) -> BTreeSet<String> {
     const IN_LAYER: [&str; 9] = [
         "input_layernorm",
         "mlp.down_proj",
@@ -112,9 +127,9 @@ fn llama_tensors(config: &Config) -> BTreeSet<String> {
         "self_attn.q_proj",
         "self_attn.v_proj",
     ];
-    let layers = (0..config.num_hidden_layers)
+    let layers = (0..layers)
         .flat_map(|layer| IN_LAYER.map(|part| format!("model.layers.{layer}.{part}.weight")));
-    let head = (!config.tie_word_embeddings).then(|| "lm_head.weight".to_owned());
+    let head = (!tied).then(|| "lm_head.weight".to_owned());
     ["model.embed_tokens.weight", "model.norm.weight"]
         .map(str::to_owned)
         .into_iter()

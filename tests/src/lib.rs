@@ -12,7 +12,7 @@ mod error;
 mod perplexity;
 
 pub use error::Error;
-pub use perplexity::perplexity;
+pub use perplexity::{mistral_logits, perplexity};
 
 use std::path::{Path, PathBuf};
 

@@ -43,6 +43,20 @@ pub fn perplexity(model_dir: &Path, text: &str) -> Result<f64, Error> {
     Ok(thread.install(|| mean_entropy(&model, &config, &ids))?.exp())
 }
 
+/// The logits of what follows `text`, one a row of vocabulary, by the Mistral checkpoint in
+/// `model_dir` and its own tokenizer.
+///
+/// # Errors
+///
+/// If a file of the checkpoint is missing or malformed, or if its tensors are not exactly
+/// those of the model that config.json describes, in name and shape.
+pub fn mistral_logits(model_dir: &Path, text: &str) -> Result<Vec<f32>, Error> {
+    let mut model = checkpoint::load_mistral(model_dir)?;
+    let ids = tokenise(model_dir, text)?;
+    let ids = Tensor::from_slice(&ids, (1, ids.len()), &Device::Cpu)?;
+    Ok(model.forward(&ids, 0)?.flatten_all()?.to_vec1()?)
+}
+
 /// Mean over rows of the mean cross-entropy of a row's predictions.
 fn mean_entropy(model: &Llama, config: &Config, ids: &[u32]) -> candle_core::Result<f64> {
     let rows = ids.len() / ROW;
