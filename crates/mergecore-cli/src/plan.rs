@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use indicatif::DecimalBytes;
-use mergecore::{Checkpoint, MergeConfig, MergePlan, Operation, PlannedTensor, TensorSource, plan};
+use mergecore::{DType, MergeConfig, MergePlan, Operation, PlannedTensor, TensorSource, plan};
 use serde_json::{Value, json};
 
 use crate::args::PlanArgs;
@@ -27,9 +27,9 @@ fn operation(tensor: &PlannedTensor) -> &'static str {
     }
 }
 
-/// The dtypes of a checkpoint's tensors.
-fn dtypes(checkpoint: &Checkpoint) -> String {
-    let dtypes: BTreeSet<_> = checkpoint.tensors().map(|tensor| tensor.dtype()).collect();
+/// Each dtype once.
+fn dtypes(dtypes: impl Iterator<Item = DType>) -> String {
+    let dtypes: BTreeSet<DType> = dtypes.collect();
     dtypes.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ")
 }
 
@@ -39,7 +39,7 @@ fn as_text(plan: &MergePlan, verbose: bool) -> String {
         [
             index.to_string(),
             model.name() + if plan.base() == Some(index) { " (base)" } else { "" },
-            dtypes(checkpoint),
+            dtypes(checkpoint.tensors().map(|tensor| tensor.dtype())),
             count(checkpoint.len(), "tensor"),
             count(checkpoint.files().len(), "file"),
             checkpoint.dir().display().to_string(),
@@ -49,8 +49,9 @@ fn as_text(plan: &MergePlan, verbose: bool) -> String {
     let mut text = format!("method: {}\nmodels:\n", plan.method());
     text += &table(&models.collect::<Vec<_>>());
     text += &format!(
-        "output: {}, {} merged and {} copied, {}; {} of {} input tensors used\nfiles:\n",
+        "output: {} ({}), {} merged and {} copied, {}; {} of {} input tensors used\nfiles:\n",
         count(plan.tensors().len(), "tensor"),
+        dtypes(plan.tensors().iter().map(|tensor| tensor.dtype)),
         tally.merged,
         tally.copied,
         DecimalBytes(plan.layout().total_bytes()),

@@ -42,6 +42,15 @@ impl From<IoError> for OpenError {
 }
 
 /// A model that is nowhere to be found.
+///
+/// ```
+/// use mergecore_config::ModelLocation;
+/// use mergecore_engine::{ModelLocator, locate_model};
+///
+/// let locator = ModelLocator::new(|model| Err(format!("the shelf has no {}", model.path)));
+/// let error = locate_model(&ModelLocation::new("org/name"), Some(&locator)).unwrap_err();
+/// assert_eq!(error.searched, ["there is no directory org/name", "the shelf has no org/name"]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the model `{model}` was not found: {}; {}", searched.join("; "), advice(model))]
 #[non_exhaustive]
@@ -55,6 +64,9 @@ pub struct ModelNotFound {
 fn advice(model: &ModelLocation) -> String {
     let ModelLocation { path, revision } = model;
     match revision {
+        _ if path.starts_with('~') => {
+            "`~` is not understood here: write the home directory out".to_owned()
+        }
         _ if !model.looks_like_hub_name() => {
             "check the spelling, and note that a relative path starts at the current directory"
                 .to_owned()
@@ -68,14 +80,15 @@ fn advice(model: &ModelLocation) -> String {
     }
 }
 
-/// The directory of a model: the path itself where it is one, else what the locator
-/// finds.
+/// The directory of a model: the path itself where it exists, else what the locator
+/// finds. The locator is asked only for what can be a name: `name`, `org/name`, or
+/// anything with a revision.
 ///
 /// A directory has no revisions, so a model with a revision is only looked for by
 /// name.
 ///
 /// # Errors
-/// If it is in neither place.
+/// If it is in neither place. The error says where it was looked for.
 ///
 /// ```
 /// use mergecore_config::ModelLocation;

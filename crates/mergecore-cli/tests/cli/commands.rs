@@ -26,7 +26,9 @@ fn a_plan_writes_nothing_and_says_what_a_merge_does() {
     let before = names(&folder);
     let plan = ok(&folder, &["plan", "recipe.yml"]);
     assert_eq!(names(&folder), before);
-    for part in ["method: ties", "base (base)", "9 tensors, 9 merged and 0 copied", "18 of 18"] {
+    for part in
+        ["method: ties", "base (base)", "9 tensors (F32), 9 merged and 0 copied", "18 of 18"]
+    {
         assert!(plan.contains(part), "no {part:?} in: {plan}");
     }
     assert!(!plan.contains("lm_head"), "{plan}");

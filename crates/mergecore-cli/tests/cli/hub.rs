@@ -42,6 +42,7 @@ fn a_model_that_the_cache_has_not() {
         ("org/name@v2", &["its revision `v2`", "there are main", COMMIT, "--revision v2"]),
         ("a@v2", &["a is a directory, which has no revisions", "leave `@v2` out"]),
         ("./c", &["no directory ./c", "check the spelling"]),
+        ("~/c", &["no directory ~/c", "write the home directory out"]),
     ] {
         let recipe = LINEAR.replace("model: b", &format!("model: {name}"));
         folder.refuses(2, &recipe, &[&["recipe.yml:5:12"], parts].concat());

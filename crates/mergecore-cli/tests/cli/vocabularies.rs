@@ -90,3 +90,15 @@ fn equal_sizes_of_different_tokens_are_noted() {
         assert!(stderr.contains(part), "no {part:?} in: {stderr}");
     }
 }
+
+#[test]
+fn a_shorter_vocabulary_is_filled_with_a_note() {
+    let folder = folder();
+    folder.write_tokens("a", &TOKENS);
+    folder.write_tokens("b", &[&TOKENS[..], &["<im_end>", "<im_start>"]].concat());
+    let recipe = format!("{LINEAR}base_model: b\n");
+    let (code, _, stderr) = folder.merge(&recipe, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    let note = "note: `a` has 8 rows of vocabulary and the output the 10 of `b`: for rows 8 and 9 (`<im_end>`, `<im_start>`), which it lacks, those of `b` stand in\n";
+    assert_eq!(stderr.matches(note).count(), 1, "{stderr}");
+}

@@ -141,16 +141,15 @@ impl<'a> Vocabularies<'a> {
         for (index, (found, expected)) in &self.taking_part {
             let (model, donor) = (self.models[*index].name(), donor.name());
             if found > expected {
-                let tokens = self.tokens(*index, *expected, *found);
+                let rows = self.rows(*index, *expected, *found);
+                let verb = if found - expected == 1 { "is" } else { "are" };
                 notes.push(format!(
-                    "`{model}` has {found} rows of vocabulary and the output the {expected} of `{donor}`: {}{tokens} left out",
-                    rows(*expected, *found)
+                    "`{model}` has {found} rows of vocabulary and the output the {expected} of `{donor}`: {rows} {verb} left out"
                 ));
             } else if found < expected {
-                let tokens = self.tokens(self.donor, *found, *expected);
+                let rows = self.rows(self.donor, *found, *expected);
                 notes.push(format!(
-                    "`{model}` has {found} rows of vocabulary and the output the {expected} of `{donor}`: for {}{tokens} not in it, those of `{donor}` stand in",
-                    rows(*found, *expected)
+                    "`{model}` has {found} rows of vocabulary and the output the {expected} of `{donor}`: for {rows}, which it lacks, those of `{donor}` stand in"
                 ));
             } else if let Some(differs) = self.differences(*index, *expected) {
                 notes.push(format!(
@@ -160,19 +159,20 @@ impl<'a> Vocabularies<'a> {
         }
     }
 
-    /// The tokens of a run of rows, in brackets, with the verb.
-    fn tokens(&self, model: usize, start: usize, end: usize) -> String {
-        let Ok(vocabulary) = self.tokenizer(model) else { return verb(start, end) };
-        let tokens: Vec<&str> =
-            (start..end).filter_map(|id| vocabulary.token(u32::try_from(id).ok()?)).collect();
-        let shown: Vec<String> =
-            tokens.iter().take(SHOWN).map(|token| format!("`{token}`")).collect();
-        let more = tokens.len().saturating_sub(SHOWN);
-        let list = shown.join(", ");
-        match (tokens.len(), more) {
-            (0, _) => verb(start, end),
-            (_, 0) => format!(" ({list}){}", verb(start, end)),
-            _ => format!(" ({list} and {more} more){}", verb(start, end)),
+    /// A run of rows in words, with their tokens in a model.
+    fn rows(&self, model: usize, start: usize, end: usize) -> String {
+        let rows = match end - start {
+            1 => format!("row {start}"),
+            2 => format!("rows {start} and {}", end - 1),
+            _ => format!("rows {start} to {}", end - 1),
+        };
+        let Ok(vocabulary) = self.tokenizer(model) else { return rows };
+        let tokens = (start..end).filter_map(|id| vocabulary.token(u32::try_from(id).ok()?));
+        let tokens: Vec<String> = tokens.map(|token| format!("`{token}`")).collect();
+        match tokens.split_at(tokens.len().min(SHOWN)) {
+            ([], _) => rows,
+            (shown, []) => format!("{rows} ({})", shown.join(", ")),
+            (shown, more) => format!("{rows} ({} and {} more)", shown.join(", "), more.len()),
         }
     }
 
@@ -187,16 +187,4 @@ impl<'a> Vocabularies<'a> {
         let difference = donor.compare(own, rows).err()?;
         matches!(difference, Disagreement::Differs { .. }).then_some(difference)
     }
-}
-
-fn rows(start: usize, end: usize) -> String {
-    match end - start {
-        1 => format!("row {start}"),
-        2 => format!("rows {start} and {}", end - 1),
-        _ => format!("rows {start} to {}", end - 1),
-    }
-}
-
-fn verb(start: usize, end: usize) -> String {
-    if end - start == 1 { " is".to_owned() } else { " are".to_owned() }
 }
