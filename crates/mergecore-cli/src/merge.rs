@@ -17,7 +17,7 @@ pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
     if !args.quiet {
         plan.notes().iter().for_each(print::note);
     }
-    let bar = Bar::new(args.quiet);
+    let bar = Bar::new(args.quiet, plan.layout().total_bytes());
     let options = MergeOptions { progress: bar.callback(), ..options };
     let report = plan.execute(&args.output, &options);
     bar.finish();

@@ -9,11 +9,12 @@ use mergecore::{Progress, ProgressCallback};
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
-    pub(crate) fn new(quiet: bool) -> Self {
+    /// A bar for that many bytes of tensors.
+    pub(crate) fn new(quiet: bool, bytes: u64) -> Self {
         let target =
             if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
-        let template = "{bar:40} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left, {msg}";
+        let bar = ProgressBar::with_draw_target(Some(bytes), target);
+        let template = "{wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left, {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -28,7 +29,6 @@ impl Bar {
         }
         let bar = self.0.clone();
         Some(ProgressCallback::new(move |progress: Progress| {
-            bar.set_length(progress.bytes_total);
             bar.set_position(progress.bytes_done);
             bar.set_message(format!(
                 "{}/{} tensors",

@@ -38,6 +38,23 @@ const RECOMPUTED: [(&str, Option<usize>); 3] = [
 ];
 
 /// What the names and config.json of a checkpoint say of its structure.
+///
+/// ```
+/// use mergecore_engine::Architecture;
+/// use mergecore_io::Checkpoint;
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+///
+/// let checkpoint = Checkpoint::open("a".as_ref())?;
+/// let architecture = Architecture::infer(&checkpoint);
+/// assert_eq!(architecture.stacks()[0].layers, 1);
+/// assert_eq!(architecture.vocabulary_sizes(), [4]);
+/// assert!(architecture.is_tied() && !architecture.lacks_its_layers());
+/// // Tensors with a row for each token are told by their shape.
+/// assert!(architecture.is_by_token("model.embed_tokens.weight", &[4, 2]));
+/// assert!(!architecture.is_by_token("model.norm.weight", &[2]));
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
     stacks: Vec<Stack>,
@@ -48,6 +65,18 @@ pub struct Architecture {
 }
 
 /// Layers that are numbered under one prefix.
+///
+/// ```
+/// # use mergecore_engine::{Architecture, Model};
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let model = Model::open(&"a".parse()?, None).unwrap();
+/// let stack = &model.architecture.stacks()[0];
+/// assert_eq!((stack.prefix.as_str(), stack.layers), ("model.layers", 1));
+/// assert!(stack.config_path.is_empty()); // counted at the top of config.json
+/// assert_eq!(stack.count_keys, ["num_hidden_layers"]);
+/// # Ok::<(), mergecore_config::ModelRefError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
     /// The path before the number: `model.layers`.
@@ -61,6 +90,20 @@ pub struct Stack {
 }
 
 /// A tensor's part in the model.
+///
+/// ```
+/// use mergecore_engine::Role;
+/// # use mergecore_engine::Model;
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let architecture = Model::open(&"a".parse()?, None).unwrap().architecture;
+///
+/// assert_eq!(architecture.role("model.embed_tokens.weight"), Role::Before);
+/// let role = architecture.role("model.layers.0.mlp.weight");
+/// assert_eq!(role, Role::Layer { stack: 0, layer: 0, rest: "mlp.weight" });
+/// assert_eq!(architecture.role("lm_head.weight"), Role::After);
+/// # Ok::<(), mergecore_config::ModelRefError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role<'a> {
     /// In a layer.
@@ -158,7 +201,18 @@ impl Architecture {
 
     /// The tensor that stands in for an output head that is not stored because it
     /// is the embedding: the only embedding of the head's shape, or with another
-    /// number of tokens.
+    /// number of tokens. `None` if there are several, if `head` is no head's name, or if
+    /// config.json says that the two are not tied.
+    ///
+    /// ```
+    /// # use mergecore_engine::{Architecture, Model};
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+    /// # let _folder = example::folder();
+    /// # let Model { architecture, checkpoint, .. } = Model::open(&"a".parse()?, None).unwrap();
+    /// let stored = architecture.tied_to("lm_head.weight", &[4, 2], &checkpoint);
+    /// assert_eq!(stored.as_deref(), Some("model.embed_tokens.weight"));
+    /// # Ok::<(), mergecore_config::ModelRefError>(())
+    /// ```
     pub fn tied_to(&self, head: &str, shape: &[usize], checkpoint: &Checkpoint) -> Option<String> {
         if self.tied == Some(false) || !is_head(head) {
             return None;

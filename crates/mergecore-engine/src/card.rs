@@ -46,9 +46,16 @@ const MAX_METADATA: u64 = 100_000;
 /// let options = ModelCardOptions {
 ///     model_name: "my-merge".to_owned(),
 ///     username: Some("me".to_owned()),
+///     license: Some("apache-2.0".to_owned()),
 ///     ..ModelCardOptions::default()
 /// };
-/// # let _ = options;
+/// # let config = mergecore_config::MergeConfig::from_yaml_str(
+/// #     "merge_method: linear\nmodels: [{model: org/a}]",
+/// # ).unwrap();
+/// # let registry = mergecore_engine::Registry::new();
+/// let card = mergecore_engine::render_model_card(&config, &registry, &options)?;
+/// assert!(card.contains("\nlicense: apache-2.0\n") && card.contains("\n# my-merge\n"));
+/// # Ok::<(), mergecore_engine::CardError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModelCardOptions {
@@ -72,6 +79,23 @@ pub struct ModelCardOptions {
 /// these: `method_title`, `method_url`, `metadata` (the hub's, as YAML),
 /// `pipeline_tag`, `sources` (all models, each with `name`, `url` if it has a hub name,
 /// and `base`) and `version`.
+///
+/// ```
+/// use mergecore_config::MergeConfig;
+/// use mergecore_engine::{ModelCardOptions, ModelCardTemplate, Registry, render_model_card};
+///
+/// let text = "# {{ model_name }}\n{% for model in models %}* {{ model }}\n{% endfor %}";
+/// let options = ModelCardOptions {
+///     model_name: "ab".to_owned(),
+///     template: Some(ModelCardTemplate::new("card.md", text)),
+///     ..ModelCardOptions::default()
+/// };
+/// let recipe = "{merge_method: linear, models: [{model: org/a}, {model: org/b}]}";
+/// let config = MergeConfig::from_yaml_str(recipe)?;
+/// let card = render_model_card(&config, &Registry::new(), &options).unwrap();
+/// assert_eq!(card, "# ab\n* org/a\n* org/b\n");
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelCardTemplate {
     name: String,
@@ -79,22 +103,27 @@ pub struct ModelCardTemplate {
 }
 
 impl ModelCardTemplate {
-    /// A template with this text, and a name for messages.
-    ///
-    /// ```
-    /// use mergecore_engine::ModelCardTemplate;
-    ///
-    /// let template = ModelCardTemplate::new("card.md", "# {{ model_name }}");
-    /// # let _ = template;
-    /// ```
+    /// A template with this text, and a name for messages. The text is looked at when
+    /// a card is rendered.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         ModelCardTemplate { name: name.into(), text: text.into() }
     }
 
-    /// Reads a template from a file.
+    /// Reads a template from a file, by whose path messages name it.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// [`CardError::Read`] if it cannot be read or is not UTF-8.
+    ///
+    /// ```
+    /// use mergecore_engine::ModelCardTemplate;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let path = dir.path().join("card.md");
+    /// std::fs::write(&path, "# {{ model_name }}").unwrap();
+    /// let template = ModelCardTemplate::from_path(&path)?;
+    /// assert_eq!(template, ModelCardTemplate::new(path.to_str().unwrap(), "# {{ model_name }}"));
+    /// # Ok::<(), mergecore_engine::CardError>(())
+    /// ```
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, CardError> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path);
@@ -104,6 +133,19 @@ impl ModelCardTemplate {
 }
 
 /// Why there is no model card.
+///
+/// ```
+/// # use mergecore_config::MergeConfig;
+/// use mergecore_engine::{CardError, ModelCardOptions, ModelCardTemplate};
+/// # use mergecore_engine::{Registry, render_model_card};
+///
+/// let template = ModelCardTemplate::new("card.md", "# {{ modelname }}");
+/// let options = ModelCardOptions { template: Some(template), ..Default::default() };
+/// # let config = MergeConfig::from_yaml_str("merge_method: linear\nmodels: [{model: org/a}]")?;
+/// let error = render_model_card(&config, &Registry::new(), &options).unwrap_err();
+/// assert!(matches!(error, CardError::UnknownVariable { suggestion: Some("model_name"), .. }));
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CardError {
@@ -147,7 +189,8 @@ pub enum CardError {
 }
 
 /// Renders the model card of a merge: Markdown with the hub's metadata on top, the
-/// method with a link to its paper, the models, and the recipe. No model is opened.
+/// method with a link to its paper (if the registry knows the method), the models, and
+/// the recipe. No model is opened.
 ///
 /// # Errors
 /// If there is a template of one's own and it is not valid; see [`CardError`].
@@ -171,10 +214,11 @@ pub fn render_model_card(
     CardContent::new(config, method).render(options)
 }
 
-/// Saves a model card as README.md in a directory; yields its path.
+/// Saves a model card as README.md in a directory that exists, in place of one that is
+/// there; yields its path.
 ///
 /// # Errors
-/// If it cannot be written.
+/// [`CardError::Write`] if it cannot be written.
 ///
 /// ```
 /// let dir = tempfile::tempdir().unwrap();

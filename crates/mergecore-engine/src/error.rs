@@ -12,6 +12,24 @@ use crate::{CardError, OpenError};
 
 /// Why a merge failed. The text is one paragraph: where, what is wrong, and what
 /// to do next.
+///
+/// ```
+/// # use mergecore_config::MergeConfig;
+/// use mergecore_engine::EngineError;
+/// # use mergecore_engine::{MergeOptions, MergePlan, Registry};
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let mut registry = Registry::new();
+/// # registry.register(example::Mean);
+/// # let options = MergeOptions::default();
+///
+/// // `mean` takes two models.
+/// let config = MergeConfig::from_yaml_str("merge_method: mean\nmodels: [{model: a}]")?;
+/// let error = MergePlan::new(&config, &registry, &options).unwrap_err();
+/// assert!(matches!(&error, EngineError::ModelCount { found: 1, .. }));
+/// assert!(error.to_string().starts_with("line 2, column 9: models: mean merges exactly 2 models"));
+/// # Ok::<(), mergecore_config::ConfigError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -365,6 +383,17 @@ pub enum EngineError {
 impl EngineError {
     /// Whether the recipe (or the model card's template) is at fault, not the models or
     /// the machine.
+    ///
+    /// ```
+    /// use mergecore_engine::{EngineError, OpenError, check_recipe};
+    /// # use mergecore_config::MergeConfig;
+    /// # use mergecore_engine::Registry;
+    ///
+    /// # let config = MergeConfig::from_yaml_str("merge_method: tise\nmodels: [{model: org/a}]")?;
+    /// assert!(check_recipe(&config, &Registry::new()).unwrap_err().is_recipe());
+    /// assert!(!EngineError::Cancelled.is_recipe());
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
     pub fn is_recipe(&self) -> bool {
         match self {
             EngineError::NotSupported { .. }

@@ -19,24 +19,25 @@ use crate::ModelCardTemplate;
 /// ```
 #[derive(Debug, Clone)]
 pub struct MergeOptions {
-    /// Threads of a pool of the merge's own; `None` uses the rayon pool that the
-    /// call is made in. Never changes the output.
+    /// Threads of a pool of the merge's own, as many as rayon thinks best for 0;
+    /// `None` uses the rayon pool that the call is made in. Never changes the output.
     pub threads: Option<usize>,
     /// Bytes that buffers may take together; `None` is 4 MiB a thread. At the
-    /// least one block of 65,536 elements of every input is held. Never changes
-    /// the output.
+    /// least one block of 65,536 elements of the output and of every input is held.
+    /// Never changes the output.
     pub max_memory: Option<u64>,
-    /// Tensor bytes a shard may hold; 5 * 10^9 by default.
+    /// Tensor bytes a shard may hold; 5 * 10^9 by default. A tensor that is larger gets
+    /// a shard of its own.
     pub max_shard_bytes: u64,
     /// Seed of the random masks; 0 by default.
     pub seed: u64,
-    /// Replace an output that exists.
+    /// Replace an output that exists. Off by default: such an output is an error.
     pub overwrite: bool,
     /// Hash what is read and written into the manifest. On by default.
     pub hash: bool,
-    /// Go on where a merged input holds NaN or infinity.
+    /// Go on where a merged input holds NaN or infinity. Off by default.
     pub allow_nonfinite: bool,
-    /// Go on where the models' architectures differ.
+    /// Go on where the models' architectures differ. Off by default.
     pub allow_mixed_architectures: bool,
     /// Copy the tokenizer's files. On by default.
     pub copy_tokenizer: bool,
@@ -78,6 +79,15 @@ impl Default for MergeOptions {
 }
 
 /// How far a merge has come.
+///
+/// ```
+/// use mergecore_engine::Progress;
+///
+/// // Tensors may be empty, so that there are no bytes to write.
+/// let percent = |progress: Progress| 100 * progress.bytes_done / progress.bytes_total.max(1);
+/// let half = Progress { bytes_done: 28, bytes_total: 56, tensors_done: 1, tensors_total: 3 };
+/// assert_eq!(percent(half), 50);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes of tensors written so far.
@@ -90,7 +100,23 @@ pub struct Progress {
     pub tensors_total: usize,
 }
 
-/// A function that is told of the progress after every chunk.
+/// A function that is told of the progress: after every chunk written and every tensor
+/// completed.
+///
+/// ```
+/// use mergecore_engine::{MergeOptions, ProgressCallback};
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let plan = example::plan();
+///
+/// let (sender, receiver) = std::sync::mpsc::channel();
+/// let callback = ProgressCallback::new(move |progress| sender.send(progress).unwrap_or(()));
+/// let options = MergeOptions { progress: Some(callback), ..MergeOptions::default() };
+/// plan.execute("merged", &options)?;
+/// let last = receiver.try_iter().last().unwrap();
+/// assert_eq!((last.bytes_done, last.tensors_done), (56, 3));
+/// # Ok::<(), mergecore_engine::EngineError>(())
+/// ```
 #[derive(Clone)]
 pub struct ProgressCallback(Arc<dyn Fn(Progress) + Send + Sync>);
 
@@ -115,13 +141,19 @@ impl fmt::Debug for ProgressCallback {
 /// in vain: a clause such as `the cache /c has no org/name`.
 ///
 /// ```
-/// use mergecore_engine::ModelLocator;
+/// use mergecore_config::ModelLocation;
+/// use mergecore_engine::{ModelLocator, locate_model};
 ///
-/// let shelf = ModelLocator::new(|model| {
-///     let dir = std::path::Path::new("/models").join(&model.path);
+/// let models = tempfile::tempdir().unwrap();
+/// let shelf = models.path().to_owned();
+/// let locator = ModelLocator::new(move |model| {
+///     let dir = shelf.join(&model.path);
 ///     if dir.is_dir() { Ok(dir) } else { Err(format!("there is no {}", dir.display())) }
 /// });
-/// # let _ = shelf;
+/// std::fs::create_dir_all(models.path().join("org/name")).unwrap();
+/// let found = locate_model(&ModelLocation::new("org/name"), Some(&locator))?;
+/// assert_eq!(found, models.path().join("org/name"));
+/// # Ok::<(), mergecore_engine::ModelNotFound>(())
 /// ```
 #[derive(Clone)]
 pub struct ModelLocator(Arc<Locate>);
@@ -148,6 +180,20 @@ impl fmt::Debug for ModelLocator {
 }
 
 /// Stops a merge from elsewhere: clones share one flag.
+///
+/// ```
+/// use mergecore_engine::{CancelFlag, EngineError, MergeOptions};
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let plan = example::plan();
+///
+/// let cancel = CancelFlag::new();
+/// let options = MergeOptions { cancel: Some(cancel.clone()), ..MergeOptions::default() };
+/// assert!(!cancel.is_cancelled());
+/// std::thread::spawn(move || cancel.cancel()).join().unwrap();
+/// assert!(matches!(plan.execute("merged", &options), Err(EngineError::Cancelled)));
+/// assert!(!std::fs::exists("merged").unwrap());
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct CancelFlag(Arc<AtomicBool>);
 

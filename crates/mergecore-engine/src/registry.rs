@@ -9,8 +9,27 @@ use mergecore_kernel::Method;
 ///
 /// ```
 /// use mergecore_engine::Registry;
+/// use mergecore_kernel::{Binding, Inputs, Kernel, KernelError, Method, Parameter};
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
 ///
-/// assert!(Registry::new().get("ties").is_none());
+/// #[derive(Debug)]
+/// struct MeanMethod;
+///
+/// impl Method for MeanMethod {
+///     fn name(&self) -> &str { "mean" }
+///     fn title(&self) -> &str { "Mean" }
+///     fn inputs(&self) -> Inputs { Inputs { base: false, models: 2..=2 } }
+///     fn parameters(&self) -> &[Parameter] { &[] }
+///     fn bind(&self, _: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
+///         Ok(Box::new(example::Mean)) // a kernel
+///     }
+/// }
+///
+/// let mut registry = Registry::new();
+/// registry.register(MeanMethod);
+/// assert!(registry.names().eq(["mean"]));
+/// assert!(registry.get("mean").is_some_and(|method| method.title() == "Mean"));
+/// assert!(registry.methods().all(|method| method.parameters().is_empty()));
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
@@ -29,12 +48,12 @@ impl Registry {
         self
     }
 
-    /// The method of that name.
+    /// The method of that name, if there is one.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Method>> {
         self.methods.get(name)
     }
 
-    /// All methods, by name.
+    /// All methods, in the order of their names.
     pub fn methods(&self) -> impl Iterator<Item = &dyn Method> {
         self.methods.values().map(|method| &**method)
     }

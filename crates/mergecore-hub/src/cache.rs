@@ -14,6 +14,20 @@ const DEFAULT_REVISION: &str = "main";
 const MAX_REF_BYTES: u64 = 1024;
 
 /// A Hugging Face cache on this machine.
+///
+/// ```
+/// use mergecore_hub::HubCache;
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let cache = dir.path().join("models--org--name");
+/// # std::fs::create_dir_all(cache.join("refs")).unwrap();
+/// # std::fs::create_dir_all(cache.join("snapshots/c0ffee")).unwrap();
+/// # std::fs::write(cache.join("refs/v2"), "c0ffee\n").unwrap();
+///
+/// let cache = HubCache::new(dir.path());
+/// let snapshot = cache.find("org/name", Some("v2"))?; // a tag
+/// assert_eq!(snapshot, cache.dir().join("models--org--name/snapshots/c0ffee"));
+/// # Ok::<(), mergecore_hub::HubError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubCache {
     dir: PathBuf,
@@ -33,12 +47,20 @@ impl HubCache {
 
     /// The cache that the environment names, or the default one; `None` where
     /// nothing says where that is, not even a home directory.
+    ///
+    /// ```
+    /// use mergecore_hub::HubCache;
+    ///
+    /// if let Some(cache) = HubCache::from_env() {
+    ///     println!("models are looked for in {}", cache.dir().display());
+    /// }
+    /// ```
     pub fn from_env() -> Option<Self> {
         HubCache::from_vars(|name| std::env::var_os(name), std::env::home_dir())
     }
 
-    /// As [`from_env`](HubCache::from_env), with an environment and a home
-    /// directory of the caller's.
+    /// As [`from_env`](HubCache::from_env), with an environment (from a variable's name
+    /// to its value) and a home directory of the caller's.
     ///
     /// ```
     /// use mergecore_hub::HubCache;
@@ -73,8 +95,8 @@ impl HubCache {
 
     /// The directory with the files of a model.
     ///
-    /// `name` is `org/name`, `revision` a branch, tag or full commit name, `main` if
-    /// not given.
+    /// `name` is `org/name`, or `name` alone for an old model without an owner;
+    /// `revision` is a branch, tag or full commit name, `main` if not given.
     ///
     /// # Errors
     /// If the model or the revision is not there; see [`HubError`].

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::Vocabulary;
 
-/// Why two vocabularies are not known to have the same tokens.
+/// Why two vocabularies are not known to have the same tokens: what
+/// [`Vocabulary::compare`] found.
 ///
 /// ```
 /// use mergecore_tokenizer::{Disagreement, Vocabulary};
@@ -66,7 +67,9 @@ impl Vocabulary {
     /// there.
     ///
     /// # Errors
-    /// The first difference, or that there is none to be seen.
+    /// [`Disagreement::Differs`] with the lowest such id, [`Disagreement::Files`] where
+    /// only whole files can be compared and they differ, or [`Disagreement::Unknown`]
+    /// where there is nothing to compare.
     ///
     /// ```
     /// use mergecore_tokenizer::{Disagreement, Vocabulary};

@@ -38,7 +38,17 @@ impl Vocabulary {
     /// there are none, it is empty.
     ///
     /// # Errors
-    /// If a file is there and cannot be read or understood.
+    /// If a file is there and cannot be read or understood; see [`TokenizerError`].
+    ///
+    /// ```
+    /// use mergecore_tokenizer::Vocabulary;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// assert!(Vocabulary::read(dir.path())?.is_empty());
+    /// std::fs::write(dir.path().join("vocab.txt"), "[PAD]\n[UNK]\n").unwrap(); // ids 0 and 1
+    /// assert_eq!(Vocabulary::read(dir.path())?.token(1), Some("[UNK]"));
+    /// # Ok::<(), mergecore_tokenizer::TokenizerError>(())
+    /// ```
     pub fn read(dir: &Path) -> Result<Self, TokenizerError> {
         let mut vocabulary = Vocabulary::default();
         for name in OPAQUE {
@@ -80,7 +90,19 @@ impl Vocabulary {
     }
 
     /// Whether two directories have one and the same tokenizer.json, to the byte:
-    /// quicker to find out than to read both.
+    /// quicker to find out than to read both. Not so where one of them has none, or
+    /// one that cannot be read.
+    ///
+    /// ```
+    /// use mergecore_tokenizer::Vocabulary;
+    ///
+    /// let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    /// let [first, second] = dirs.each_ref().map(|dir| dir.path());
+    /// std::fs::write(first.join("tokenizer.json"), "{}").unwrap();
+    /// assert!(!Vocabulary::is_same_file(first, second));
+    /// std::fs::write(second.join("tokenizer.json"), "{}").unwrap();
+    /// assert!(Vocabulary::is_same_file(first, second));
+    /// ```
     pub fn is_same_file(first: &Path, second: &Path) -> bool {
         let content = |dir: &Path| read(&dir.join("tokenizer.json")).ok().flatten();
         content(first).is_some_and(|first| content(second) == Some(first))
@@ -88,6 +110,17 @@ impl Vocabulary {
 
     /// Whether the vocabulary as a whole is known, be it token by token or as a file
     /// that is not parsed.
+    ///
+    /// ```
+    /// use mergecore_tokenizer::Vocabulary;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// assert!(!Vocabulary::read(dir.path())?.is_known());
+    /// std::fs::write(dir.path().join("tokenizer.model"), "not parsed").unwrap();
+    /// let vocabulary = Vocabulary::read(dir.path())?;
+    /// assert!(vocabulary.is_known() && vocabulary.is_empty());
+    /// # Ok::<(), mergecore_tokenizer::TokenizerError>(())
+    /// ```
     pub fn is_known(&self) -> bool {
         self.listed || self.opaque.is_some()
     }

@@ -57,7 +57,8 @@ pub fn render_model_card(config: &MergeConfig, options: &ModelCardOptions) -> Re
     Ok(card.map_err(EngineError::from)?)
 }
 
-/// Saves a model card as README.md in a directory; yields its path.
+/// Saves a model card as README.md in a directory that exists, in place of one that is
+/// there; yields its path.
 ///
 /// # Errors
 /// If it cannot be written.

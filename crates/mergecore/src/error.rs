@@ -4,10 +4,27 @@ use mergecore_config::ConfigError;
 use mergecore_engine::{EngineError, OpenError};
 
 /// A result with this crate's [`Error`].
+///
+/// ```
+/// fn models_of(recipe: &str) -> mergecore::Result<usize> {
+///     Ok(mergecore::load_recipe(recipe)?.models().len())
+/// }
+/// assert!(models_of("no/such.yml").is_err());
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a recipe could not be read or a merge not be made. The text is one
 /// paragraph, complete in itself: where, what is wrong, and what to do.
+///
+/// ```
+/// use mergecore::{EngineError, Error, MergeConfig, MergeOptions, plan};
+///
+/// let config = MergeConfig::from_yaml_str("merge_method: tise\nmodels: [{model: org/a}]")?;
+/// let error = plan(&config, &MergeOptions::default()).unwrap_err();
+/// assert!(matches!(error, Error::Merge(EngineError::UnknownMethod { .. })));
+/// assert!(error.to_string().contains("did you mean `ties`?"));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -23,7 +40,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the recipe is at fault, not the models or the machine.
+    /// Whether the recipe is at fault (or names a model that is not there), not the
+    /// models or the machine.
+    ///
+    /// ```
+    /// use mergecore::{ModelRef, load_recipe, open_model};
+    ///
+    /// assert!(load_recipe("no/such.yml").unwrap_err().is_recipe());
+    /// let empty = tempfile::tempdir().unwrap(); // no checkpoint
+    /// let error = open_model(&ModelRef::new(empty.path().to_str().unwrap())).unwrap_err();
+    /// assert!(!error.is_recipe());
+    /// ```
     pub fn is_recipe(&self) -> bool {
         match self {
             Error::Config(_) => true,

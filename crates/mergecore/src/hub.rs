@@ -8,13 +8,15 @@ use mergecore_hub::HubCache;
 /// environment's, which is used where no locator is given.
 ///
 /// ```
-/// use mergecore::{HubCache, MergeOptions, hub_locator};
+/// use mergecore::{HubCache, MergeOptions, ModelLocation, hub_locator, locate_model};
 ///
 /// let options = MergeOptions {
 ///     locator: Some(hub_locator(HubCache::new("/data/hub"))),
 ///     ..MergeOptions::default()
 /// };
-/// # let _ = options;
+/// let model = ModelLocation::new("org/name");
+/// let error = locate_model(&model, options.locator.as_ref()).unwrap_err();
+/// assert!(error.to_string().contains("there is no Hugging Face cache at /data/hub"));
 /// ```
 pub fn hub_locator(cache: HubCache) -> ModelLocator {
     ModelLocator::new(move |model| {

@@ -69,6 +69,41 @@ pub fn merge(
 ///
 /// # Errors
 /// As [`merge`].
+///
+/// ```
+/// use mergecore::kernel::{Binding, Combination, Extent, Inputs, Kernel, Parameter, Step};
+/// use mergecore::{KernelError, MergeConfig, MergeOptions, Method, builtin_methods, merge_with};
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let out = dir.path().join("merged");
+///
+/// #[derive(Debug)]
+/// struct Mean;
+///
+/// impl Kernel for Mean {
+///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+///         Ok(Step::apply(Combination::new(vec![0.5, 0.5])))
+///     }
+/// }
+///
+/// impl Method for Mean {
+///     fn name(&self) -> &str { "mean" }
+///     fn title(&self) -> &str { "Mean of two" }
+///     fn inputs(&self) -> Inputs { Inputs { base: false, models: 2..=2 } }
+///     fn parameters(&self) -> &[Parameter] { &[] }
+///     fn bind(&self, _: &Binding) -> Result<Box<dyn Kernel>, KernelError> { Ok(Box::new(Mean)) }
+/// }
+///
+/// let mut registry = builtin_methods();
+/// registry.register(Mean);
+/// let config = MergeConfig::from_yaml_str(
+///     "merge_method: mean
+/// models: [{model: models/tiny-llama-code}, {model: models/tiny-llama-kjv}]",
+/// )?;
+/// let report = merge_with(&config, &registry, &out, &MergeOptions::default())?;
+/// assert_eq!(report.tally.merged, report.tensors);
+/// # Ok::<(), mergecore::Error>(())
+/// ```
 pub fn merge_with(
     config: &MergeConfig,
     registry: &Registry,
@@ -83,14 +118,39 @@ pub fn merge_with(
 ///
 /// # Errors
 /// What is wrong with recipe or models, as far as headers show it.
+///
+/// ```
+/// use mergecore::{MergeOptions, load_recipe, plan};
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
+///
+/// // Layers 0 to 3 of the one model, then 2 to 5 of the other.
+/// let config = load_recipe("models/recipes/tiny_stack.yml")?;
+/// let plan = plan(&config, &MergeOptions::default())?;
+/// assert_eq!(plan.config()["num_hidden_layers"], 8);
+/// let name = "model.layers.4.mlp.up_proj.weight";
+/// let tensor = plan.tensors().iter().find(|tensor| tensor.name == name).unwrap();
+/// assert_eq!(tensor.inputs[0].name, "model.layers.2.mlp.up_proj.weight");
+/// # Ok::<(), mergecore::Error>(())
+/// ```
 pub fn plan(config: &MergeConfig, options: &MergeOptions) -> Result<MergePlan> {
     plan_with(config, &builtin_methods(), options)
 }
 
-/// Like [`plan`], with the methods of a registry of one's own.
+/// Like [`plan`], with the methods of a registry of one's own: see [`merge_with`].
 ///
 /// # Errors
 /// As [`plan`].
+///
+/// ```
+/// use mergecore::{MergeOptions, builtin_methods, load_recipe, plan_with};
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
+///
+/// let registry = builtin_methods(); // and methods of one's own
+/// let config = load_recipe("models/recipes/tiny_ties.yml")?;
+/// let plan = plan_with(&config, &registry, &MergeOptions::default())?;
+/// assert_eq!((plan.method(), plan.tally().merged), ("ties", plan.tensors().len()));
+/// # Ok::<(), mergecore::Error>(())
+/// ```
 pub fn plan_with(
     config: &MergeConfig,
     registry: &Registry,
@@ -107,7 +167,7 @@ pub fn plan_with(
 /// Hugging Face cache. Its headers are read, and no tensor.
 ///
 /// # Errors
-/// If it is not found, or is no checkpoint that can be read.
+/// If it is not found, is no checkpoint that can be read, or has an adapter.
 ///
 /// ```
 /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();

@@ -21,6 +21,20 @@ use schedule::Schedule;
 pub(crate) use tensor::TensorHashes;
 
 /// What a merge did.
+///
+/// ```
+/// # use mergecore_engine::MergeOptions;
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let plan = example::plan();
+/// let report = plan.execute("merged", &MergeOptions::default())?;
+/// assert_eq!((report.tensors, report.bytes, report.files), (3, 14 * 4, 1));
+/// assert!(report.output.ends_with("merged"));
+/// for note in &report.notes {
+///     println!("{note}");
+/// }
+/// # Ok::<(), mergecore_engine::EngineError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MergeReport {
@@ -45,12 +59,32 @@ impl MergePlan {
     /// Carries the plan out: writes the merged checkpoint to `output`, which
     /// appears under that name only when complete and synced.
     ///
-    /// Seed and shard size are the plan's; the other options are taken from
-    /// `options`.
+    /// What [`MergePlan::new`] was told of seed, shard size, architectures, locator and
+    /// tokenizer stays as planned; the other options are taken from `options`.
     ///
     /// # Errors
-    /// If reading or writing fails, an input holds NaN or infinity, integer
-    /// tensors differ, or the merge is cancelled. There is no output then.
+    /// If the output exists (and is not to be overwritten) or overlaps an input, the
+    /// model card's template is not valid, threads cannot be started, reading or writing
+    /// fails, an input holds NaN or infinity, integer tensors differ, a kernel refuses
+    /// its data, or the merge is cancelled. There is no new output then.
+    ///
+    /// # Panics
+    /// If the method's kernel or the progress callback does.
+    ///
+    /// ```
+    /// use mergecore_engine::MergeOptions;
+    /// use mergecore_io::{Checkpoint, TensorSource};
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+    /// # let _folder = example::folder();
+    /// # let plan = example::plan(); // the mean of 1 and 3
+    ///
+    /// plan.execute("merged", &MergeOptions { threads: Some(2), ..MergeOptions::default() })?;
+    /// let merged = Checkpoint::open("merged".as_ref())?;
+    /// let mut norm = [0; 8]; // two f32
+    /// merged.tensor("model.norm.weight").unwrap().read(0..2, &mut norm)?;
+    /// assert_eq!(norm, [2.0f32.to_le_bytes(); 2].as_flattened());
+    /// # Ok::<(), mergecore_engine::EngineError>(())
+    /// ```
     pub fn execute(
         &self,
         output: impl AsRef<Path>,

@@ -24,6 +24,30 @@ pub use tensors::{Operation, PlannedTensor, TensorInput};
 
 /// A merge known before it begins: every output tensor with its inputs,
 /// parameters, dtype and place in the output's files.
+///
+/// ```
+/// # use mergecore_config::MergeConfig;
+/// # use mergecore_engine::{MergeOptions, MergePlan, Registry};
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let mut registry = Registry::new();
+/// # registry.register(example::Mean);
+/// let recipe = "
+/// merge_method: mean
+/// base_model: a
+/// models: [{model: a}, {model: b}]
+/// ";
+/// let config = MergeConfig::from_yaml_str(recipe)?;
+/// let plan = MergePlan::new(&config, &registry, &MergeOptions::default())?;
+/// assert_eq!((plan.method(), plan.base()), ("mean", Some(0)));
+/// assert_eq!(plan.models()[1].name(), "b");
+/// assert_eq!(plan.tensors()[0].name, "model.embed_tokens.weight");
+/// assert_eq!(plan.layout().shards()[0].file_name(), "model.safetensors");
+/// assert_eq!(plan.config()["num_hidden_layers"], 1);
+/// assert!(plan.companions().is_empty()); // the models have no tokenizer files
+/// assert!(plan.notes()[0].contains("no tokenizer files"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct MergePlan {
     pub(crate) method: String,
@@ -44,6 +68,15 @@ pub struct MergePlan {
 }
 
 /// What becomes of the tensors.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let plan = example::plan();
+/// let tally = plan.tally();
+/// assert_eq!((tally.merged, tally.copied), (3, 0));
+/// assert_eq!((tally.inputs, tally.unused), (6, 0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct Tally {
@@ -61,9 +94,31 @@ impl MergePlan {
     /// Plans a merge: opens the models' headers and follows from them and the
     /// recipe every output tensor. No tensor byte is read and nothing is written.
     ///
+    /// Of `options`, what matters here are the seed, the shards' size, the locator,
+    /// whether architectures may differ, and whether there are to be tokenizer files
+    /// and a model card.
+    ///
     /// # Errors
     /// Whatever can be known to go wrong before a tensor is read; see
     /// [`EngineError`].
+    ///
+    /// ```
+    /// use mergecore_config::{InputModel, MergeConfig, MergeInput, ModelRef, Parameters};
+    /// use mergecore_engine::{MergeOptions, MergePlan, Registry};
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+    /// # let _folder = example::folder();
+    ///
+    /// let inputs = ["a", "b"].map(|model| InputModel {
+    ///     model: ModelRef::new(model),
+    ///     parameters: Parameters::new(),
+    /// });
+    /// let config = MergeConfig::new("mean", MergeInput::Models(inputs.into()));
+    /// let mut registry = Registry::new();
+    /// registry.register(example::Mean); // a method
+    /// let plan = MergePlan::new(&config, &registry, &MergeOptions::default())?;
+    /// assert_eq!(plan.layout().total_bytes(), 56);
+    /// # Ok::<(), mergecore_engine::EngineError>(())
+    /// ```
     pub fn new(
         config: &MergeConfig,
         registry: &Registry,
@@ -127,7 +182,7 @@ impl MergePlan {
         &self.models
     }
 
-    /// Index of the base model among the models.
+    /// Index of the base model among the models, where the recipe names one.
     pub fn base(&self) -> Option<usize> {
         self.base
     }
@@ -216,7 +271,11 @@ fn license(models: &[Model], options: &MergeOptions, notes: &mut Vec<String>) ->
     (known.len() == models.len()).then(|| (*first).clone())
 }
 
-/// The key of an output tensor's random stream: a hash of seed and name.
+/// The key of an output tensor's random stream: BLAKE3 of seed and name, with a
+/// context of its own. Methods that draw masks get it as [`Binding::stream`], so that
+/// what one tensor draws depends on no other.
+///
+/// [`Binding::stream`]: mergecore_kernel::Binding::stream
 ///
 /// ```
 /// use mergecore_engine::stream_key;

@@ -8,6 +8,18 @@ use crate::architecture::Architecture;
 use crate::{EngineError, MergeOptions, ModelLocator, OpenError, locate_model};
 
 /// A model that a recipe names, opened.
+///
+/// ```
+/// use mergecore_engine::Model;
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+///
+/// let model = Model::open(&"a".parse()?, None).unwrap();
+/// assert_eq!(model.name(), "a");
+/// assert_eq!(model.checkpoint.len(), 3); // tensors
+/// assert_eq!(model.architecture.stacks()[0].prefix, "model.layers");
+/// # Ok::<(), mergecore_config::ModelRefError>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Model {
@@ -25,7 +37,7 @@ impl Model {
     /// Opens a model by its directory or, with a locator, by its name.
     ///
     /// # Errors
-    /// If it is not found, or is no checkpoint that can be read.
+    /// If it is not found, is no checkpoint that can be read, or has an adapter.
     ///
     /// ```
     /// use mergecore_engine::Model;

@@ -17,6 +17,18 @@ use crate::EngineError;
 use crate::architecture::{Role, is_head, is_recomputed};
 
 /// A tensor of the output.
+///
+/// ```
+/// use mergecore_tensor::DType;
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let plan = example::plan();
+///
+/// let tensor = &plan.tensors()[0];
+/// assert_eq!(tensor.name, "model.embed_tokens.weight");
+/// assert_eq!((tensor.dtype, tensor.shape.as_slice()), (DType::F32, &[4, 2][..]));
+/// assert_eq!(tensor.inputs.len(), 2);
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PlannedTensor {
@@ -33,6 +45,16 @@ pub struct PlannedTensor {
 }
 
 /// What is done for an output tensor.
+///
+/// ```
+/// use mergecore_engine::Operation;
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let plan = example::plan();
+///
+/// let Operation::Merge(kernel) = &plan.tensors()[0].operation else { panic!("a copy") };
+/// assert_eq!(format!("{kernel:?}"), "Mean"); // the method, bound to the tensor
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Operation {
@@ -44,10 +66,22 @@ pub enum Operation {
 }
 
 /// An input of an output tensor.
+///
+/// ```
+/// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+/// # let _folder = example::folder();
+/// # let plan = example::plan();
+/// let input = &plan.tensors()[0].inputs[1];
+/// assert_eq!(plan.models()[input.model].name(), "b");
+/// let mut element = [0; 4];
+/// input.source.read(7..8, &mut element)?; // the last one
+/// assert_eq!(f32::from_le_bytes(element), 3.0);
+/// # Ok::<(), mergecore_io::IoError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TensorInput {
-    /// Index of the model.
+    /// Index of the model among the plan's.
     pub model: usize,
     /// The tensor's name there.
     pub name: String,
