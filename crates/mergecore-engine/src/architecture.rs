@@ -67,7 +67,7 @@ pub struct Architecture {
 /// Layers that are numbered under one prefix.
 ///
 /// ```
-/// # use mergecore_engine::{Architecture, Model};
+/// # use mergecore_engine::Model;
 /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
 /// # let _folder = example::folder();
 /// # let model = Model::open(&"a".parse()?, None).unwrap();
@@ -205,7 +205,7 @@ impl Architecture {
     /// config.json says that the two are not tied.
     ///
     /// ```
-    /// # use mergecore_engine::{Architecture, Model};
+    /// # use mergecore_engine::Model;
     /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
     /// # let _folder = example::folder();
     /// # let Model { architecture, checkpoint, .. } = Model::open(&"a".parse()?, None).unwrap();

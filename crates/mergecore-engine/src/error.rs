@@ -385,7 +385,7 @@ impl EngineError {
     /// the machine.
     ///
     /// ```
-    /// use mergecore_engine::{EngineError, OpenError, check_recipe};
+    /// use mergecore_engine::{EngineError, check_recipe};
     /// # use mergecore_config::MergeConfig;
     /// # use mergecore_engine::Registry;
     ///
