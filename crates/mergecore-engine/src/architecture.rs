@@ -153,10 +153,10 @@ impl Architecture {
                 });
             }
         }
-        let mut vocabulary_sizes = Vec::new();
-        visit(config, &mut |object, _| {
-            vocabulary_sizes.extend(object.get("vocab_size").and_then(as_usize));
-        });
+        let objects = objects(config).into_iter();
+        let vocabulary_sizes =
+            objects.filter_map(|(_, object)| as_usize(object.get("vocab_size")?));
+        let vocabulary_sizes = vocabulary_sizes.collect();
         Architecture {
             stacks,
             counts_layers: !counts.is_empty(),
@@ -278,21 +278,19 @@ struct LayerCount {
     keys: Vec<String>,
 }
 
-/// Calls `see` with config.json and every object in it, and the keys that lead there.
-fn visit(config: &Map<String, Value>, see: &mut dyn FnMut(&Map<String, Value>, &[String])) {
-    fn enter(
-        object: &Map<String, Value>,
-        path: &[String],
-        see: &mut dyn FnMut(&Map<String, Value>, &[String]),
-    ) {
-        see(object, path);
+/// config.json and every object in it, with the keys that lead there.
+fn objects(config: &Map<String, Value>) -> Vec<(Vec<String>, &Map<String, Value>)> {
+    let mut found = vec![(Vec::new(), config)];
+    let mut next = 0;
+    while let Some((path, object)) = found.get(next).cloned() {
+        next += 1;
         for (key, value) in object.iter().filter(|_| path.len() < 4) {
             if let Value::Object(inner) = value {
-                enter(inner, &[path, std::slice::from_ref(key)].concat(), see);
+                found.push(([&path[..], std::slice::from_ref(key)].concat(), inner));
             }
         }
     }
-    enter(config, &[], see);
+    found
 }
 
 fn as_usize(value: &Value) -> Option<usize> {
@@ -302,17 +300,17 @@ fn as_usize(value: &Value) -> Option<usize> {
 /// The layer counts of config.json and of the objects in it.
 fn layer_counts(config: &Map<String, Value>) -> Vec<LayerCount> {
     let mut found: Vec<LayerCount> = Vec::new();
-    visit(config, &mut |object, path| {
+    for (path, object) in objects(config) {
         for (key, value) in object.iter().filter(|(key, _)| LAYER_COUNTS.contains(&key.as_str())) {
             let Some(layers) = as_usize(value) else { continue };
             match found.iter_mut().find(|count| count.layers == layers && count.path == path) {
                 Some(count) => count.keys.push(key.clone()),
                 None => {
-                    found.push(LayerCount { layers, path: path.to_vec(), keys: vec![key.clone()] })
+                    found.push(LayerCount { layers, path: path.clone(), keys: vec![key.clone()] })
                 }
             }
         }
-    });
+    }
     found
 }
 

@@ -137,7 +137,8 @@ pub enum EngineError {
     },
     /// A number of models that the method does not take.
     #[error(
-        "{place}: {method} merges {expected}, but here are {found} models; choose another method or change the list"
+        "{place}: {method} merges {expected}, but here {}; choose another method or change the list",
+        if *found == 1 { "is one model".to_owned() } else { format!("are {found} models") }
     )]
     ModelCount {
         /// The list.
@@ -258,29 +259,8 @@ pub enum EngineError {
         expected: Box<[usize]>,
     },
     /// Vocabularies of different size that are not known to count the same tokens.
-    #[error(
-        "{place}: tensor `{tensor}` has {found} rows of vocabulary in `{model}` but {expected} in `{first}`, and {}",
-        not_the_same(model, first, disagreement, without_tokenizer)
-    )]
-    Vocabularies {
-        /// Where the recipe names the model.
-        place: Box<Place>,
-        /// The tensor.
-        tensor: String,
-        /// The model.
-        model: String,
-        /// Its number of rows.
-        found: usize,
-        /// The model whose vocabulary the output takes.
-        first: String,
-        /// That one's number of rows.
-        expected: usize,
-        /// Why they are not known to be the same tokens: how the first model's
-        /// tokenizer differs from this one's.
-        disagreement: Disagreement,
-        /// Those of the two that have no tokenizer.
-        without_tokenizer: Vec<String>,
-    },
+    #[error(transparent)]
+    Vocabularies(#[from] Box<VocabularyMismatch>),
     /// A tokenizer that had to be looked at and cannot be read.
     #[error(
         "{place}: the vocabularies of `{model}` and `{first}` differ in size, so their tokenizers must show which rows belong together, but {source}"
@@ -422,7 +402,7 @@ impl EngineError {
             | EngineError::ArchitecturesDiffer { .. }
             | EngineError::MissingTensor { .. }
             | EngineError::Shapes { .. }
-            | EngineError::Vocabularies { .. }
+            | EngineError::Vocabularies(_)
             | EngineError::Tokenizer { .. }
             | EngineError::DTypesDiffer { .. }
             | EngineError::IntegersDiffer { .. }
@@ -437,6 +417,56 @@ impl EngineError {
     }
 }
 
+/// Vocabularies of different size that are not known to count the same tokens.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error(
+    "{place}: tensor `{tensor}` has {found} rows of vocabulary in `{model}` but {expected} in `{first}`, and {}",
+    self.why()
+)]
+#[non_exhaustive]
+pub struct VocabularyMismatch {
+    /// Where the recipe names the model.
+    pub place: Place,
+    /// The tensor.
+    pub tensor: String,
+    /// The model.
+    pub model: String,
+    /// Its number of rows.
+    pub found: usize,
+    /// The model whose vocabulary the output takes.
+    pub first: String,
+    /// That one's number of rows.
+    pub expected: usize,
+    /// Why they are not known to be the same tokens: how the first model's tokenizer
+    /// differs from this one's.
+    pub disagreement: Disagreement,
+    /// Those of the two that have no tokenizer.
+    pub without_tokenizer: Vec<String>,
+}
+
+impl VocabularyMismatch {
+    /// What is not known to be the same, and the ways out.
+    fn why(&self) -> String {
+        let VocabularyMismatch { model, first, .. } = self;
+        match (&self.disagreement, &self.without_tokenizer[..]) {
+            (Disagreement::Unknown, []) => format!(
+                "their tokenizers are of different kinds, so that nothing shows which rows are the same tokens; put a tokenizer.json into both directories, or leave `{model}` out"
+            ),
+            (Disagreement::Unknown, without) => {
+                let names: Vec<String> = without.iter().map(|name| format!("`{name}`")).collect();
+                let have = if names.len() == 1 { "has" } else { "have" };
+                format!(
+                    "{} {have} no tokenizer vocabulary, so that nothing shows which rows are the same tokens; put the tokenizer's files (tokenizer.json) beside the weights, or leave `{model}` out",
+                    names.join(" and ")
+                )
+            }
+            (differs, _) => format!(
+                "their tokenizers do not agree on the rows they share (`{first}` against `{model}`: {differs}), so that different words would be mixed; merge models of one vocabulary, or leave `{model}` out (merging token by token, `tokenizer_source`, is not supported yet)"
+            ),
+        }
+    }
+}
+
 fn did_you_mean(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
@@ -446,32 +476,4 @@ fn names(takes: &[String]) -> String {
         return "no parameters".to_owned();
     }
     takes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-fn not_the_same(
-    model: &str,
-    first: &str,
-    disagreement: &Disagreement,
-    without_tokenizer: &[String],
-) -> String {
-    let lack = |names: &[String]| {
-        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-        format!(
-            "{} {} no tokenizer vocabulary",
-            names.join(" and "),
-            if names.len() == 1 { "has" } else { "have" }
-        )
-    };
-    match disagreement {
-        Disagreement::Unknown if without_tokenizer.is_empty() => format!(
-            "their tokenizers are of different kinds, so that nothing shows which rows are the same tokens; put a tokenizer.json into both directories, or leave `{model}` out"
-        ),
-        Disagreement::Unknown => format!(
-            "{}, so that nothing shows which rows are the same tokens; put the tokenizer's files (tokenizer.json) beside the weights, or leave `{model}` out",
-            lack(without_tokenizer)
-        ),
-        differs => format!(
-            "their tokenizers do not agree on the rows they share (`{first}` against `{model}`: {differs}), so that different words would be mixed; merge models of one vocabulary, or leave `{model}` out (merging token by token, `tokenizer_source`, is not supported yet)"
-        ),
-    }
 }

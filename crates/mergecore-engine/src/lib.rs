@@ -16,7 +16,7 @@ pub use architecture::{Architecture, Role, Stack};
 pub use card::{
     CardError, ModelCardOptions, ModelCardTemplate, render_model_card, save_model_card,
 };
-pub use error::EngineError;
+pub use error::{EngineError, VocabularyMismatch};
 pub use execute::MergeReport;
 pub use locate::{ModelNotFound, OpenError, locate_model};
 pub use options::{CancelFlag, MergeOptions, ModelLocator, Progress, ProgressCallback};

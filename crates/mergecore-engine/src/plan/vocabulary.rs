@@ -10,7 +10,7 @@ use mergecore_tokenizer::{Disagreement, TokenizerError, Vocabulary};
 
 use super::Model;
 use super::sections::Source;
-use crate::EngineError;
+use crate::{EngineError, VocabularyMismatch};
 
 /// How many tokens a note shows.
 const SHOWN: usize = 4;
@@ -116,8 +116,8 @@ impl<'a> Vocabularies<'a> {
         base.compare(own, found.min(expected)).map_err(|disagreement| {
             let without = [(model, own), (donor, base)];
             let without = without.into_iter().filter(|(_, vocabulary)| !vocabulary.is_known());
-            EngineError::Vocabularies {
-                place: place(),
+            let mismatch = VocabularyMismatch {
+                place: self.config.place(&source.path),
                 tensor: tensor.name().to_owned(),
                 model: model.name(),
                 found,
@@ -125,7 +125,8 @@ impl<'a> Vocabularies<'a> {
                 expected,
                 disagreement,
                 without_tokenizer: without.map(|(model, _)| model.name()).collect(),
-            }
+            };
+            Box::new(mismatch).into()
         })
     }
 
