@@ -185,7 +185,7 @@ pub enum EngineError {
         model: String,
     },
     /// A layer range beyond the model's layers.
-    #[error("{place}: layer range [{}, {}] goes past the end of `{model}`, which has {layers} layers, numbered 0 to {}; a range excludes its end, so let it end at {layers} or before", range.start, range.end, layers - 1)]
+    #[error("{place}: layer range [{}, {}] goes past the end of `{model}`, which has {layers} layers, numbered 0 to {}; a range excludes its end, so let it end at {layers} or before", range.start, range.end, layers.saturating_sub(1))]
     LayerRange {
         /// Where the recipe gives it.
         place: Box<Place>,

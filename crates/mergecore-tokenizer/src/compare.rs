@@ -49,7 +49,7 @@ impl fmt::Display for Disagreement {
                     Some(second) => write!(f, "{second:?} in the other")?,
                     None => f.write_str("no token in the other")?,
                 }
-                match count - 1 {
+                match count.saturating_sub(1) {
                     0 => Ok(()),
                     more => write!(f, ", and {more} more differ"),
                 }

@@ -401,13 +401,13 @@ impl<'a> Planner<'a, '_> {
         let Found { name, inputs, position } = found;
         let first = inputs[section.reference];
         self.check_dtypes(&name, section, &inputs)?;
-        let shape = self.vocabularies.output_shape(section.reference().model, first);
+        let shape = self.vocabularies.output_shape(&name, section.reference().model, first);
         let mut all = Vec::with_capacity(inputs.len());
         for (source, tensor) in section.sources.iter().zip(&inputs) {
-            let (model, name) = (source.model, tensor.name().to_owned());
-            self.used.insert((model, name.clone()));
-            match self.vocabularies.fit(source, tensor, &shape)? {
-                Some(source) => all.push(TensorInput { model, name, source }),
+            let (model, own_name) = (source.model, tensor.name().to_owned());
+            self.used.insert((model, own_name.clone()));
+            match self.vocabularies.fit(&name, source, tensor, &shape)? {
+                Some(source) => all.push(TensorInput { model, name: own_name, source }),
                 None => return Err(self.shapes_differ(section, source, tensor, first)),
             }
         }

@@ -33,12 +33,17 @@ impl<'a> Vocabularies<'a> {
         Vocabularies { config, models, donor, tokenizers, taking_part: BTreeMap::new() }
     }
 
-    /// The shape that an output tensor has where the reference has `tensor`: its
-    /// own, but with as many rows of vocabulary as the donor has.
-    pub(super) fn output_shape(&self, model: usize, tensor: &StoredTensor) -> Vec<usize> {
+    /// The shape that the output tensor `name` has where the reference has `tensor`:
+    /// its own, but with as many rows of vocabulary as the donor has.
+    pub(super) fn output_shape(
+        &self,
+        name: &str,
+        model: usize,
+        tensor: &StoredTensor,
+    ) -> Vec<usize> {
         let mut shape = tensor.shape().to_vec();
         if self.is_by_token(model, tensor)
-            && let Some(donor) = self.donor_of(tensor)
+            && let Some(donor) = self.donors(name, &shape)
             && self.is_by_token(self.donor, donor)
             && donor.shape()[1..] == shape[1..]
         {
@@ -47,10 +52,11 @@ impl<'a> Vocabularies<'a> {
         shape
     }
 
-    /// The input with exactly the output's rows; `None` if its shape has nothing to
-    /// do with the output's.
+    /// The input of the output tensor `name`, with exactly its rows; `None` if its
+    /// shape has nothing to do with the output's.
     pub(super) fn fit(
         &mut self,
+        name: &str,
         source: &Source,
         tensor: &StoredTensor,
         shape: &[usize],
@@ -58,7 +64,7 @@ impl<'a> Vocabularies<'a> {
         let by_token = self.is_by_token(source.model, tensor);
         if tensor.shape() == shape {
             if by_token {
-                self.taking_part.insert(source.model, (shape[0], shape[0]));
+                self.taking_part.entry(source.model).or_insert((shape[0], shape[0]));
             }
             return Ok(Some(Arc::new(tensor.clone())));
         }
@@ -66,14 +72,13 @@ impl<'a> Vocabularies<'a> {
             return Ok(None);
         };
         let (found, expected) = (*found, *expected);
-        let donor = self.donor_of(tensor);
         if !by_token || tensor.shape()[1..] != shape[1..] {
             return Ok(None);
         }
         self.prove(source, tensor, found, expected)?;
         let mut runs = vec![(tensor.clone(), 0..found.min(expected))];
         if found < expected {
-            let Some(donor) = donor else { return Ok(None) };
+            let Some(donor) = self.donors(name, shape) else { return Ok(None) };
             runs.push((donor.clone(), found..expected));
         }
         self.taking_part.insert(source.model, (found, expected));
@@ -84,14 +89,11 @@ impl<'a> Vocabularies<'a> {
         self.models[model].architecture.is_by_token(tensor.name(), tensor.shape())
     }
 
-    /// The donor's tensor of that name, or what stands in for it.
-    fn donor_of(&self, tensor: &StoredTensor) -> Option<&'a StoredTensor> {
-        let donor = &self.models[self.donor];
-        let checkpoint = &donor.checkpoint;
-        checkpoint.tensor(tensor.name()).or_else(|| {
-            let tied = donor.architecture.tied_to(tensor.name(), tensor.shape(), checkpoint)?;
-            checkpoint.tensor(&tied)
-        })
+    /// The donor's tensor of that name, or the embedding that stands in for it.
+    fn donors(&self, name: &str, shape: &[usize]) -> Option<&'a StoredTensor> {
+        let Model { checkpoint, architecture, .. } = &self.models[self.donor];
+        let tied = || checkpoint.tensor(&architecture.tied_to(name, shape, checkpoint)?);
+        checkpoint.tensor(name).or_else(tied)
     }
 
     /// Whether the rows that model and donor share are the same tokens.

@@ -132,6 +132,19 @@ fn a_tied_model_of_another_size() {
     assert_as_by_hand((16, base), (19, other), &by_hand);
 }
 
+/// The rows that the head lacks are those of the base's head, not of its embedding.
+#[test]
+fn a_shorter_tied_model() {
+    let base = random(12, 19);
+    let mut other = random(13, 16);
+    other.remove(HEAD);
+    let mut by_hand = with_rows(&other, 19, &base);
+    let mut head = other.clone();
+    head.insert(HEAD.to_owned(), other[EMBEDDING].clone());
+    by_hand.insert(HEAD.to_owned(), with_rows(&head, 19, &base)[HEAD].clone());
+    assert_as_by_hand((19, base), (16, other), &by_hand);
+}
+
 #[test]
 fn stacked_models_of_different_sizes() {
     let folder = Folder::new();
