@@ -150,7 +150,7 @@ impl ModelCardTemplate {
 #[non_exhaustive]
 pub enum CardError {
     /// The template's file cannot be read.
-    #[error("cannot read the model card's template {path}: {source}")]
+    #[error("cannot read the model card's template {path}: {source}; give a text file in UTF-8")]
     Read {
         /// The file.
         path: PathBuf,

@@ -244,7 +244,7 @@ pub enum EngineError {
     },
     /// Tensors of different shape.
     #[error(
-        "tensor `{tensor}` has shape {found:?} in `{model}` but {expected:?} in `{first}`; models can only be merged where shapes agree, so check that they have the same architecture and size"
+        "tensor `{tensor}` has shape {found:?} in `{model}` but {expected:?} in `{first}`; models can only be merged where shapes agree, so check that they have the same architecture and size{hint}"
     )]
     Shapes {
         /// The tensor.
@@ -257,6 +257,8 @@ pub enum EngineError {
         first: String,
         /// Its shape there.
         expected: Box<[usize]>,
+        /// What else to check, or nothing.
+        hint: &'static str,
     },
     /// Vocabularies of different size that are not known to count the same tokens.
     #[error(transparent)]

@@ -516,12 +516,21 @@ impl<'a> Planner<'a, '_> {
     ) -> EngineError {
         let (model, reference) =
             (&self.models[source.model], &self.models[section.reference().model]);
+        let (found, expected) = (tensor.shape(), first.shape());
+        let outside = !matches!(model.architecture.role(tensor.name()), Role::Layer { .. });
+        let rows_alone =
+            outside && found.len() == expected.len() && found.get(1..) == expected.get(1..);
         EngineError::Shapes {
+            hint: if rows_alone {
+                " (and, if these are rows of vocabulary, that `vocab_size` in each config.json is their number)"
+            } else {
+                ""
+            },
             tensor: tensor.name().to_owned(),
             model: model.name(),
-            found: tensor.shape().into(),
+            found: found.into(),
             first: reference.name(),
-            expected: first.shape().into(),
+            expected: expected.into(),
         }
     }
 }

@@ -72,7 +72,9 @@ impl<'a> Vocabularies<'a> {
             return Ok(None);
         };
         let (found, expected) = (*found, *expected);
-        if !by_token || tensor.shape()[1..] != shape[1..] {
+        // Where the donor's config.json does not count the rows, it would not fit the output.
+        let counted = self.models[self.donor].architecture.is_by_token(name, shape);
+        if !(by_token && counted) || tensor.shape()[1..] != shape[1..] {
             return Ok(None);
         }
         self.prove(source, tensor, found, expected)?;

@@ -202,3 +202,23 @@ fn ids_outside_the_vocabulary_are_noted() {
     assert!(notes[1].contains("`eos_token_id` is 40 in generation_config.json"), "{notes:?}");
     assert!(folder.merge_with(recipe, "out", &MergeOptions::default()).is_ok());
 }
+
+/// The output's config.json would not agree with its tensors.
+#[test]
+fn a_vocabulary_that_config_json_does_not_count_is_not_fitted() {
+    let folder = Folder::new();
+    let (long, short) = (random(14, 19), random(15, 16));
+    write(&folder, "long", 19, &long);
+    write(&folder, "short", 16, &short);
+    for wrong in [json!(16), Value::Null] {
+        let mut config = config(19, false);
+        config["vocab_size"] = wrong;
+        std::fs::write(folder.path("long/config.json"), config.to_string()).unwrap();
+        for [first, second] in [["long", "short"], ["short", "long"]] {
+            let error = folder.refuse(&format!(
+                "merge_method: linear\nparameters: {{weight: 1}}\nmodels: [{{model: DIR/{first}}}, {{model: DIR/{second}}}]"
+            ));
+            assert!(error.contains("[19, 24]") && error.contains("`vocab_size`"), "{error}");
+        }
+    }
+}
