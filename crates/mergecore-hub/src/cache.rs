@@ -116,7 +116,10 @@ impl HubCache {
     /// # Ok::<(), mergecore_hub::HubError>(())
     /// ```
     pub fn find(&self, name: &str, revision: Option<&str>) -> Result<PathBuf, HubError> {
-        if !name.split('/').all(is_plain) || !(1..=2).contains(&name.split('/').count()) {
+        if name.contains("--")
+            || !name.split('/').all(is_plain)
+            || !(1..=2).contains(&name.split('/').count())
+        {
             return Err(HubError::NotAName { name: name.to_owned() });
         }
         if !self.dir.is_dir() {
@@ -166,13 +169,9 @@ fn folder_of(name: &str) -> String {
     format!("models--{}", name.replace('/', "--"))
 }
 
-/// Whether a part of a name is a plain file name on every system and cannot be
-/// mistaken for two.
+/// Whether a part of a name or revision is a plain file name on every system.
 fn is_plain(part: &str) -> bool {
-    !part.is_empty()
-        && !part.starts_with('.')
-        && !part.contains(['\\', ':', '\0'])
-        && !part.contains("--")
+    !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', ':', '\0'])
 }
 
 /// The commit that a branch or tag stands for; `None` if there is no such one.

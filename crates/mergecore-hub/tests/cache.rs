@@ -19,6 +19,7 @@ fn cache() -> (tempfile::TempDir, HubCache) {
     fs::write(model.join("refs/main"), COMMIT).unwrap();
     fs::write(model.join("refs/v1"), format!("{COMMIT}\n")).unwrap();
     fs::write(model.join("refs/pr/1"), COMMIT).unwrap();
+    fs::write(model.join("refs/fix--x"), COMMIT).unwrap();
     fs::write(model.join("blobs/aa"), "{}").unwrap();
     link(Path::new("../../blobs/aa"), &snapshot.join("config.json"));
     let cache = HubCache::new(dir.path());
@@ -40,7 +41,7 @@ fn link(_: &Path, at: &Path) {
 fn branches_tags_and_commits() {
     let (dir, cache) = cache();
     let expected = dir.path().join("models--org--name/snapshots").join(COMMIT);
-    for revision in [None, Some("main"), Some("v1"), Some("pr/1"), Some(COMMIT)] {
+    for revision in [None, Some("main"), Some("v1"), Some("pr/1"), Some("fix--x"), Some(COMMIT)] {
         assert_eq!(cache.find("org/name", revision).unwrap(), expected, "{revision:?}");
     }
     assert_eq!(fs::read_to_string(expected.join("config.json")).unwrap(), "{}");
@@ -64,7 +65,10 @@ fn what_is_missing_is_said() {
     assert!(error.contains(&folder("models--org--other")), "{error}");
     assert!(text("else/Name", None).contains("did you mean `org/name`"));
     let error = text("org/name", Some("v2"));
-    assert!(error.contains("`v2`") && error.contains(&format!("main, v1, {COMMIT}")), "{error}");
+    assert!(
+        error.contains("`v2`") && error.contains(&format!("fix--x, main, v1, {COMMIT}")),
+        "{error}"
+    );
 
     fs::write(dir.path().join("models--org--name/refs/gone"), "deadbeef").unwrap();
     let error = cache.find("org/name", Some("gone")).unwrap_err();

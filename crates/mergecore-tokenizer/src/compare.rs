@@ -94,8 +94,11 @@ impl Vocabulary {
                 _ => return Err(Disagreement::Unknown),
             }
         }
-        let differs = |(id, token): &(&u32, &String)| {
-            (**id as usize) < ids && other.tokens.get(id) != Some(token)
+        // What a file that is the same on both sides says need not be listed by the other.
+        let unlisted = if other.listed { 0 } else { self.own };
+        let differs = |(id, token): &(&u32, &String)| match other.tokens.get(id) {
+            Some(other) => (**id as usize) < ids && other != *token,
+            None => (**id as usize) < ids && **id >= unlisted,
         };
         let count = self.tokens.iter().filter(differs).count();
         match self.tokens.iter().filter(differs).min() {

@@ -29,6 +29,8 @@ pub struct Vocabulary {
     pub(crate) tokens: Tokens,
     /// Whether `tokens` are all there are.
     pub(crate) listed: bool,
+    /// Where they are: the ids below this are the vocabulary's own, not added to it.
+    pub(crate) own: u32,
     /// A vocabulary that was not parsed: the file's name and content.
     pub(crate) opaque: Option<(&'static str, Vec<u8>)>,
 }
@@ -60,18 +62,15 @@ impl Vocabulary {
         if let Some(TokenizerJson { model, added_tokens }) = read_json(&dir.join("tokenizer.json"))?
         {
             let ById(tokens) = model.vocab;
-            vocabulary.listed = !tokens.is_empty();
-            vocabulary.tokens = tokens;
+            vocabulary.list(tokens);
             vocabulary.add(added_tokens.into_iter().map(|added| (added.id, added.content)));
             return Ok(vocabulary);
         }
         if let Some(ById(tokens)) = read_json(&dir.join("vocab.json"))? {
-            vocabulary.listed = !tokens.is_empty();
-            vocabulary.tokens = tokens;
+            vocabulary.list(tokens);
         } else if let Some(content) = read(&dir.join("vocab.txt"))? {
             let text = String::from_utf8_lossy(&content);
-            vocabulary.tokens = (0..).zip(text.lines().map(str::to_owned)).collect();
-            vocabulary.listed = true;
+            vocabulary.list((0..).zip(text.lines().map(str::to_owned)).collect());
         }
         if let Some(ById(added)) = read_json(&dir.join("added_tokens.json"))? {
             vocabulary.add(added);
@@ -83,6 +82,12 @@ impl Vocabulary {
             vocabulary.add(added.map(|(id, added)| (id, added.content)));
         }
         Ok(vocabulary)
+    }
+
+    fn list(&mut self, tokens: Tokens) {
+        self.listed = !tokens.is_empty();
+        self.own = tokens.keys().max().map_or(0, |last| last.saturating_add(1));
+        self.tokens = tokens;
     }
 
     fn add(&mut self, tokens: impl IntoIterator<Item = (u32, String)>) {

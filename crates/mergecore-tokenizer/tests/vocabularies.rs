@@ -99,3 +99,16 @@ fn broken_files_are_named() {
     }
     assert!(Vocabulary::read(Path::new("/no/such/directory")).unwrap().is_empty());
 }
+
+/// One has tokenizer.json and tokenizer.model, the other the same tokenizer.model alone.
+#[test]
+fn the_same_opaque_file_proves_what_only_one_side_lists() {
+    let both = read(&[("tokenizer.json", BPE), ("tokenizer.model", "pieces")]);
+    let alone = read(&[("tokenizer.model", "pieces")]);
+    assert_eq!(both.compare(&alone, 2), Ok(()));
+    assert_eq!(alone.compare(&both, 2), Ok(()));
+    // Id 2 was added to the one, and the other's row 2 may be anything.
+    assert!(matches!(both.compare(&alone, 3), Err(Disagreement::Differs { id: 2, .. })));
+    let another = read(&[("tokenizer.model", "others")]);
+    assert!(matches!(both.compare(&another, 2), Err(Disagreement::Files { .. })));
+}

@@ -408,7 +408,7 @@ impl<'a> Planner<'a, '_> {
             self.used.insert((model, own_name.clone()));
             match self.vocabularies.fit(&name, source, tensor, &shape)? {
                 Some(source) => all.push(TensorInput { model, name: own_name, source }),
-                None => return Err(self.shapes_differ(section, source, tensor, first)),
+                None => return Err(self.shapes_differ(section, source, tensor, &shape)),
             }
         }
         let dtype = self.output_dtype(first);
@@ -512,11 +512,17 @@ impl<'a> Planner<'a, '_> {
         section: &Section,
         source: &Source,
         tensor: &StoredTensor,
-        first: &StoredTensor,
+        expected: &[usize],
     ) -> EngineError {
-        let (model, reference) =
-            (&self.models[source.model], &self.models[section.reference().model]);
-        let (found, expected) = (tensor.shape(), first.shape());
+        let (model, found) = (&self.models[source.model], tensor.shape());
+        let reference = &self.models[section.reference().model];
+        // Where the reference itself does not fit, it is the donor that says the shape.
+        let own = reference.checkpoint.tensor(tensor.name()).map(TensorSource::shape);
+        let reference = if source.model == section.reference().model || own != Some(expected) {
+            &self.models[self.donor]
+        } else {
+            reference
+        };
         let outside = !matches!(model.architecture.role(tensor.name()), Role::Layer { .. });
         let rows_alone =
             outside && found.len() == expected.len() && found.get(1..) == expected.get(1..);

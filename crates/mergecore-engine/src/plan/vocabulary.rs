@@ -10,6 +10,7 @@ use mergecore_tokenizer::{Disagreement, TokenizerError, Vocabulary};
 
 use super::Model;
 use super::sections::Source;
+use crate::architecture::Role;
 use crate::{EngineError, VocabularyMismatch};
 
 /// How many tokens a note shows.
@@ -34,22 +35,16 @@ impl<'a> Vocabularies<'a> {
     }
 
     /// The shape that the output tensor `name` has where the reference has `tensor`:
-    /// its own, but with as many rows of vocabulary as the donor has.
+    /// outside the layers the donor's, whose config.json the output gets.
     pub(super) fn output_shape(
         &self,
         name: &str,
         model: usize,
         tensor: &StoredTensor,
     ) -> Vec<usize> {
-        let mut shape = tensor.shape().to_vec();
-        if self.is_by_token(model, tensor)
-            && let Some(donor) = self.donors(name, &shape)
-            && self.is_by_token(self.donor, donor)
-            && donor.shape()[1..] == shape[1..]
-        {
-            shape[0] = donor.shape()[0];
-        }
-        shape
+        let in_layer = matches!(self.models[model].architecture.role(name), Role::Layer { .. });
+        let donor = if in_layer { None } else { self.donors(name, tensor.shape()) };
+        donor.unwrap_or(tensor).shape().to_vec()
     }
 
     /// The input of the output tensor `name`, with exactly its rows; `None` if its

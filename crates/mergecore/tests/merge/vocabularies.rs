@@ -222,3 +222,25 @@ fn a_vocabulary_that_config_json_does_not_count_is_not_fitted() {
         }
     }
 }
+
+/// Embeddings and head from different models, of which one does not count its rows.
+#[test]
+fn a_stack_never_has_a_head_of_another_size() {
+    let folder = Folder::new();
+    for uncounted in ["short", "long"] {
+        write(&folder, "short", 16, &random(16, 16));
+        write(&folder, "long", 19, &random(17, 19));
+        let path = folder.path(uncounted).join("config.json");
+        let mut config = folder.json(&format!("{uncounted}/config.json"));
+        config["vocab_size"] = Value::Null;
+        std::fs::write(path, config.to_string()).unwrap();
+        for [first, last] in [["short", "long"], ["long", "short"]] {
+            let error = folder.refuse(&format!(
+                "merge_method: passthrough\nslices: [{{sources: [{{model: DIR/{first}, layer_range: [0, 2]}}]}}, {{sources: [{{model: DIR/{last}, layer_range: [1, 2]}}]}}]"
+            ));
+            for part in ["lm_head", "[16", "[19", "/short`", "/long`", "`vocab_size`"] {
+                assert!(error.contains(part), "no {part:?} in: {error}");
+            }
+        }
+    }
+}
