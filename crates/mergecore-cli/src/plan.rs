@@ -64,6 +64,8 @@ fn as_text(plan: &MergePlan, verbose: bool) -> String {
         .collect();
     files.push(["config.json".to_owned(), String::new()]);
     files.extend(plan.companions().iter().map(|file| [file.name.to_owned(), String::new()]));
+    let own = ["mergecore_config.yml", "merge_manifest.json", "README.md (model card)"];
+    files.extend(own.map(|name| [name.to_owned(), String::new()]));
     text += &table(&files);
     if verbose {
         text += "tensors:\n";

@@ -38,8 +38,18 @@ pub(crate) fn result(text: impl Display) -> std::io::Result<()> {
     }
 }
 
+/// The text without control characters, which would reach the terminal and break lines:
+/// names of tensors, files and tokens are other people's.
+pub(crate) fn plain(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().collect::<String>(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
 fn message(kind: &str, style: Style, text: &str) {
-    let text = layout(&format!("{kind}: "), text, width());
+    let text = layout(&format!("{kind}: "), &plain(text), width());
     let (label, rest) = text.split_at(kind.len());
     // Strips the colours where stderr is no terminal.
     let _ = writeln!(anstream::stderr(), "{style}{label}{style:#}{rest}");

@@ -1,11 +1,15 @@
 //! Columns of text.
 
+use crate::print::plain;
+
 /// Lines whose columns are as wide as their longest entry, indented by two.
 pub(crate) fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| row.each_ref().map(|entry| plain(entry))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (entry, width) in row.iter().zip(&widths) {
             line.push_str("  ");
@@ -29,8 +33,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let rows = [["a", "1", ""], ["long", "2", "x"]].map(|row| row.map(str::to_owned));
-        assert_eq!(table(&rows), "  a     1\n  long  2  x\n");
+        let rows = [["a", "1", ""], ["lo\ng", "2", "x"]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(&rows), "  a      1\n  lo\\ng  2  x\n");
         assert_eq!((count(1, "file"), count(0, "file")), ("1 file".into(), "0 files".into()));
     }
 }

@@ -279,7 +279,7 @@ struct LayerCount {
 }
 
 /// config.json and every object in it, with the keys that lead there.
-fn objects(config: &Map<String, Value>) -> Vec<(Vec<String>, &Map<String, Value>)> {
+pub(crate) fn objects(config: &Map<String, Value>) -> Vec<(Vec<String>, &Map<String, Value>)> {
     let mut found = vec![(Vec::new(), config)];
     let mut next = 0;
     while let Some((path, object)) = found.get(next).cloned() {
@@ -293,7 +293,7 @@ fn objects(config: &Map<String, Value>) -> Vec<(Vec<String>, &Map<String, Value>
     found
 }
 
-fn as_usize(value: &Value) -> Option<usize> {
+pub(crate) fn as_usize(value: &Value) -> Option<usize> {
     value.as_u64()?.try_into().ok()
 }
 

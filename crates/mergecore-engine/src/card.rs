@@ -374,17 +374,29 @@ fn fence(text: &str, language: &str) -> String {
     format!("{fence}{language}\n{}\n{fence}", text.trim_matches('\n'))
 }
 
-/// The licence in the metadata of a model's own card, where there is one.
+/// The licence in the metadata of a model's own card, where there is exactly one and the
+/// hub knows it by name: `other` says nothing without the text it stands for.
 pub(crate) fn license_of(dir: &Path) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Metadata {
-        license: Option<String>,
+        license: Option<OneOrMore>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
     }
     let mut bytes = Vec::new();
     let path = dir.join("README.md");
     let file = path.is_file().then(|| File::open(path).ok())??;
     file.take(MAX_METADATA).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
-    let metadata = text.strip_prefix("---\n")?.split("\n---").next()?;
-    serde_yaml::from_str::<Metadata>(metadata).ok()?.license
+    let metadata = text.trim_start_matches('\u{feff}').strip_prefix("---\n")?;
+    let metadata = metadata.split("\n---").next()?;
+    let license = match serde_yaml::from_str::<Metadata>(metadata).ok()?.license? {
+        OneOrMore::One(license) => license,
+        OneOrMore::More(licenses) => <[String; 1]>::try_from(licenses).ok()?[0].clone(),
+    };
+    (license != "other").then_some(license)
 }

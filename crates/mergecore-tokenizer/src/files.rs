@@ -22,7 +22,7 @@ pub(crate) struct TokenizerJson {
     #[serde(default)]
     pub(crate) model: Model,
     #[serde(default)]
-    pub(crate) added_tokens: Vec<AddedToken>,
+    pub(crate) added_tokens: Option<Vec<AddedToken>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -40,7 +40,7 @@ pub(crate) struct AddedToken {
 #[derive(Deserialize)]
 pub(crate) struct TokenizerConfig {
     #[serde(default)]
-    pub(crate) added_tokens_decoder: HashMap<u32, AddedContent>,
+    pub(crate) added_tokens_decoder: Option<HashMap<u32, AddedContent>>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +61,11 @@ impl<'de> Deserialize<'de> for ById {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a mapping from tokens to ids or a list of tokens with scores")
+            }
+
+            /// As `null`.
+            fn visit_unit<E>(self) -> Result<ById, E> {
+                Ok(ById::default())
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ById, A::Error> {

@@ -63,7 +63,8 @@ impl Vocabulary {
         {
             let ById(tokens) = model.vocab;
             vocabulary.list(tokens);
-            vocabulary.add(added_tokens.into_iter().map(|added| (added.id, added.content)));
+            let added = added_tokens.into_iter().flatten();
+            vocabulary.add(added.map(|added| (added.id, added.content)));
             return Ok(vocabulary);
         }
         if let Some(ById(tokens)) = read_json(&dir.join("vocab.json"))? {
@@ -78,7 +79,7 @@ impl Vocabulary {
         if let Some(TokenizerConfig { added_tokens_decoder }) =
             read_json(&dir.join("tokenizer_config.json"))?
         {
-            let added = added_tokens_decoder.into_iter();
+            let added = added_tokens_decoder.into_iter().flatten();
             vocabulary.add(added.map(|(id, added)| (id, added.content)));
         }
         Ok(vocabulary)

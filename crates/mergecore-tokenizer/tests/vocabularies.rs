@@ -79,6 +79,8 @@ fn nothing_proves_nothing() {
     let without = read(&[("tokenizer.json", r#"{"model": {}}"#)]);
     assert_eq!(empty.compare(&empty, 1), Err(Disagreement::Unknown));
     assert_eq!(without.compare(&without, 1), Err(Disagreement::Unknown));
+    let null = read(&[("tokenizer.json", r#"{"model": {"vocab": null}, "added_tokens": null}"#)]);
+    assert!(!null.is_known());
 }
 
 #[test]

@@ -208,3 +208,21 @@ fn a_closed_pipe_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+/// Names of tensors are other people's: they must neither reach the terminal raw nor
+/// forge a line of a log.
+#[test]
+fn control_characters_are_escaped() {
+    let folder = Folder::new();
+    let mut odd = tensors(1.0);
+    odd.insert("model.x\u{1b}[2J\nerror: fake".to_owned(), crate::support::floats(&[2], 1.0));
+    folder.write_model("a", &config(), &odd);
+    let text = ok(&folder, &["inspect", "a"]);
+    assert!(text.contains("model.x\\u{1b}[2J\\nerror: fake") && !text.contains('\u{1b}'), "{text}");
+    let (code, _, stderr) = folder.merge(LINEAR, &[]);
+    assert_eq!(
+        (code, stderr.lines().count(), stderr.contains('\u{1b}')),
+        (1, 1, false),
+        "{stderr}"
+    );
+}

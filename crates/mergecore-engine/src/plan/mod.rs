@@ -268,7 +268,16 @@ fn license(models: &[Model], options: &MergeOptions, notes: &mut Vec<String>) ->
         ));
         return None;
     }
-    (known.len() == models.len()).then(|| (*first).clone())
+    let without = models.iter().zip(&licenses).find(|(_, license)| license.is_none());
+    if let Some((model, _)) = without {
+        notes.push(format!(
+            "the licence of `{}` is not known from its README.md, so the model card states none, although that of `{}` is {first}; see what they allow",
+            model.name(),
+            known[0].0
+        ));
+        return None;
+    }
+    Some((*first).clone())
 }
 
 /// The key of an output tensor's random stream: BLAKE3 of seed and name, with a

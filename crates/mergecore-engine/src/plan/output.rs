@@ -1,13 +1,16 @@
 //! The output's config.json.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use mergecore_io::CompanionKind;
 use serde_json::{Map, Value};
 
 use super::sections::Section;
 use super::{Model, PlannedTensor};
-use crate::architecture::Stack;
+use crate::architecture::{Stack, as_usize, objects};
 
 /// The donor's config.json, rewritten to say what is written: dtype, layer counts
 /// and lists with an entry a layer. Everything else, and the keys' order, stays.
@@ -37,33 +40,49 @@ pub(super) fn config(
     config
 }
 
+/// Far above any generation_config.json.
+const MAX_GENERATION_CONFIG: u64 = 1_000_000;
+
 /// Notes ids of special tokens that the vocabulary does not have: in config.json and
 /// generation_config.json, which follow the donor, as the vocabulary does.
 pub(super) fn note_ids(donor: &Model, notes: &mut Vec<String>) {
-    let [rows] = donor.architecture.vocabulary_sizes() else { return };
-    let generation = donor.checkpoint.companions().iter();
-    let generation = generation
-        .filter(|companion| companion.kind == CompanionKind::GenerationConfig)
-        .filter_map(|companion| std::fs::read(&companion.path).ok())
-        .find_map(|content| serde_json::from_slice::<Map<String, Value>>(&content).ok());
-    let files = [
-        ("config.json", Some(donor.checkpoint.config())),
-        ("generation_config.json", generation.as_ref()),
-    ];
-    for (file, object) in files {
-        for (key, value) in object.into_iter().flatten() {
+    let mut check = |file: &str, object: &Map<String, Value>, rows: usize| {
+        for (key, value) in object.iter().filter(|(key, _)| key.ends_with("_token_id")) {
             let ids = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-            let outside = |id: &&Value| id.as_u64().is_some_and(|id| id >= *rows as u64);
-            if key.ends_with("_token_id")
-                && let Some(id) = ids.iter().find(outside)
-            {
+            let outside = |id: &&Value| id.as_u64().is_some_and(|id| id >= rows as u64);
+            if let Some(id) = ids.iter().find(outside) {
                 let name = donor.name();
                 notes.push(format!(
                     "`{key}` is {id} in {file}, as in that of `{name}`, but the vocabulary has {rows} rows; check it"
                 ));
             }
         }
+    };
+    // An object that counts no rows itself speaks of the outermost vocabulary.
+    let Some(outermost) = donor.architecture.vocabulary_sizes().first().copied() else { return };
+    for (_, object) in objects(donor.checkpoint.config()) {
+        let own = object.get("vocab_size").and_then(as_usize);
+        check("config.json", object, own.unwrap_or(outermost));
     }
+    let mut files = donor.checkpoint.companions().iter();
+    let Some(file) = files.find(|file| file.kind == CompanionKind::GenerationConfig) else {
+        return;
+    };
+    match read_object(&file.path) {
+        Some(object) => check("generation_config.json", &object, outermost),
+        None => notes.push(format!(
+            "{} is no JSON object of at most {MAX_GENERATION_CONFIG} bytes, so what it says was not checked; it is copied as it is",
+            file.path.display()
+        )),
+    }
+}
+
+fn read_object(path: &Path) -> Option<Map<String, Value>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(MAX_GENERATION_CONFIG + 1).read_to_end(&mut bytes).ok()?;
+    let fits = bytes.len() as u64 <= MAX_GENERATION_CONFIG;
+    fits.then(|| serde_json::from_slice(&bytes).ok())?
 }
 
 /// A layer of the output: where its entries of per-layer lists come from.

@@ -183,10 +183,18 @@ fn the_licence_that_all_models_have() {
 
     let notes = || {
         let notes = folder.notes(recipe).into_iter();
-        notes.filter(|note| note.contains("licences")).collect::<Vec<_>>()
+        notes.filter(|note| note.contains("licence")).collect::<Vec<_>>()
     };
     readme("b", "no metadata");
-    assert!(!card().contains("license") && notes().is_empty());
+    assert!(!card().contains("license"));
+    assert!(notes()[0].contains("/b` is not known") && notes()[0].contains("/a` is mit"));
+    readme("b", "\u{feff}---\nlicense: [mit]\n---\n");
+    assert!(card().contains("\nlicense: mit\n") && notes().is_empty());
+    for name in ["a", "b"] {
+        readme(name, "---\nlicense: other\n---\n");
+    }
+    assert!(!card().contains("license: other"));
+    readme("a", "---\nlicense: mit\n---\n");
     readme("b", "---\nlicense: [\n---\n");
     assert!(!card().contains("license"));
     readme("b", "---\r\nlicense: llama2\r\n---\r\n");

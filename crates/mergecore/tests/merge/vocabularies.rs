@@ -244,3 +244,22 @@ fn a_stack_never_has_a_head_of_another_size() {
         }
     }
 }
+
+#[test]
+fn ids_are_checked_in_nested_objects_and_in_files_that_can_be_read() {
+    let folder = Folder::new();
+    write(&folder, "a", 16, &random(18, 16));
+    let text = json!({ "vocab_size": 8, "bos_token_id": 8 });
+    let other = json!({ "image_token_id": 16 });
+    let config =
+        json!({ "num_hidden_layers": 2, "vocab_size": 16, "text_config": text, "x": other });
+    std::fs::write(folder.path("a/config.json"), config.to_string()).unwrap();
+    std::fs::write(folder.path("a/generation_config.json"), "[").unwrap();
+    let notes =
+        folder.notes("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: DIR/a}]");
+    for part in
+        ["`bos_token_id` is 8", "`image_token_id` is 16", "generation_config.json is no JSON"]
+    {
+        assert!(notes.iter().any(|note| note.contains(part)), "no {part:?} in: {notes:?}");
+    }
+}
