@@ -154,7 +154,12 @@ pub(crate) struct MergeArgs {
     no_model_card: bool,
     /// Render this Jinja template as the model card: it can use model_name, models,
     /// yaml_config, username, merge_method, base_model, license.
-    #[arg(long, value_name = "FILE", help_heading = "Model card")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "no_model_card",
+        help_heading = "Model card"
+    )]
     model_card_template: Option<PathBuf>,
     /// The owner of the merged model, for the model card.
     #[arg(long, value_name = "NAME", help_heading = "Model card")]

@@ -143,7 +143,7 @@ impl ModelCardTemplate {
 /// let options = ModelCardOptions { template: Some(template), ..Default::default() };
 /// # let config = MergeConfig::from_yaml_str("merge_method: linear\nmodels: [{model: org/a}]")?;
 /// let error = render_model_card(&config, &Registry::new(), &options).unwrap_err();
-/// assert!(matches!(error, CardError::UnknownVariable { suggestion: Some("model_name"), .. }));
+/// assert!(matches!(error, CardError::UnknownVariable { suggestion: "model_name", .. }));
 /// # Ok::<(), mergecore_config::ConfigError>(())
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -167,16 +167,15 @@ pub enum CardError {
         /// What is wrong.
         source: minijinja::Error,
     },
-    /// The template uses a variable that there is not.
-    #[error("{name}: unknown variable `{variable}`{}; a model card's template can use {}",
-        suggestion.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default(), VARIABLES.join(", "))]
+    /// The template uses a variable that there is not, but nearly.
+    #[error("{name}: unknown variable `{variable}` (did you mean `{suggestion}`?); a model card's template can use {}", VARIABLES.join(", "))]
     UnknownVariable {
         /// The template's name.
         name: String,
         /// The variable.
         variable: String,
         /// The nearest variable there is.
-        suggestion: Option<&'static str>,
+        suggestion: &'static str,
     },
     /// The card cannot be written.
     #[error("cannot write {path}: {source}")]
@@ -313,17 +312,17 @@ impl CardContent {
         environment.add_filter("fence", fence);
         // Under a name of its own: by the file's, `card.html` would be escaped.
         let template = environment.template_from_named_str("card", text).map_err(failed)?;
-        let mut unknown: Vec<String> = template
-            .undeclared_variables(false)
-            .into_iter()
-            .filter(|name| !VARIABLES.contains(&name.as_str()))
-            .filter(|name| !environment.globals().any(|(global, _)| global == name))
-            .collect();
+        // As in Jinja a variable that is not there prints as nothing; one that is nearly
+        // one of those above is a slip.
+        let mut unknown: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+        unknown.retain(|name| !VARIABLES.contains(&name.as_str()) && !is_assigned(text, name));
         unknown.sort();
-        if let Some(variable) = unknown.into_iter().next() {
-            let suggestion = nearest(&variable, VARIABLES)
-                .and_then(|near| VARIABLES.into_iter().find(|name| *name == near));
-            return Err(CardError::UnknownVariable { name: name.to_owned(), variable, suggestion });
+        for variable in unknown {
+            let near = nearest(&variable, VARIABLES);
+            if let Some(suggestion) = VARIABLES.into_iter().find(|name| near == Some(name)) {
+                let name = name.to_owned();
+                return Err(CardError::UnknownVariable { name, variable, suggestion });
+            }
         }
         let variables = Variables {
             content: self,
@@ -346,11 +345,13 @@ impl CardContent {
         let mut metadata = Mapping::new();
         let mut set = |key: &str, value: Value| metadata.insert(key.into(), value);
         // The hub accepts nothing but its own names here.
-        let hub_names: Vec<Value> = self
-            .sources
-            .iter()
-            .filter_map(|source| Some(source.hub_name.clone()?.into()))
-            .collect();
+        let mut hub_names: Vec<Value> = Vec::new();
+        for name in self.sources.iter().filter_map(|source| source.hub_name.as_deref()) {
+            // Two revisions of a model are one model of the hub.
+            if !hub_names.contains(&name.into()) {
+                hub_names.push(name.into());
+            }
+        }
         if !hub_names.is_empty() {
             set("base_model", hub_names.into());
             set("base_model_relation", "merge".into());
@@ -365,6 +366,13 @@ impl CardContent {
         set("tags", Value::Sequence(vec!["merge".into(), "mergecore".into()]));
         serde_yaml::to_string(&metadata).unwrap_or_default()
     }
+}
+
+/// Whether a template sets a variable of that name, wherever.
+fn is_assigned(template: &str, name: &str) -> bool {
+    let words = template.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.windows(2).any(|pair| pair == ["set", name])
 }
 
 /// The text between fences that are longer than any run of backticks in it.

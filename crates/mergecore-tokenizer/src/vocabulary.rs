@@ -131,6 +131,32 @@ impl Vocabulary {
         self.listed || self.opaque.is_some()
     }
 
+    /// The tokens of the ids below `ids` that are no token in another vocabulary, in
+    /// order; none where not both are known token by token.
+    ///
+    /// ```
+    /// use mergecore_tokenizer::Vocabulary;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let read = |json: &str| {
+    ///     std::fs::write(dir.path().join("vocab.json"), json).unwrap();
+    ///     Vocabulary::read(dir.path()).unwrap()
+    /// };
+    /// let (base, chat) = (read(r#"{"a": 0}"#), read(r#"{"a": 0, "<user>": 1}"#));
+    /// assert_eq!(chat.beyond(&base, 2), [(1, "<user>")]);
+    /// assert_eq!(base.beyond(&chat, 2), []);
+    /// ```
+    pub fn beyond(&self, other: &Vocabulary, ids: usize) -> Vec<(u32, &str)> {
+        if !(self.listed && other.listed) {
+            return Vec::new();
+        }
+        let beyond = self.tokens.iter().filter(|(id, _)| !other.tokens.contains_key(id));
+        let below = beyond.filter(|(id, _)| (**id as usize) < ids);
+        let mut tokens: Vec<(u32, &str)> = below.map(|(id, token)| (*id, token.as_str())).collect();
+        tokens.sort_unstable();
+        tokens
+    }
+
     /// The token of an id, where it is known.
     pub fn token(&self, id: u32) -> Option<&str> {
         self.tokens.get(&id).map(String::as_str)

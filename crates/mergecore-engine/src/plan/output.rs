@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::sections::Section;
 use super::{Model, PlannedTensor};
-use crate::architecture::{Stack, as_usize, objects};
+use crate::architecture::{Role, Stack, as_usize, is_head, objects};
 
 /// The donor's config.json, rewritten to say what is written: dtype, layer counts
 /// and lists with an entry a layer. Everything else, and the keys' order, stays.
@@ -29,6 +29,7 @@ pub(super) fn config(
     {
         set_dtype(&mut config, dtype.torch_name());
     }
+    correct_vocabulary(&models[donor], tensors, &mut config, notes);
     for (index, stack) in models[donor].architecture.stacks().iter().enumerate() {
         let layers = output_layers(models, sections, index, stack);
         if !layers.is_empty()
@@ -38,6 +39,43 @@ pub(super) fn config(
         }
     }
     config
+}
+
+/// Where the donor's config.json counts a vocabulary that none of its tensors has, although
+/// embedding and head agree on one: writes theirs, without which the output does not load.
+fn correct_vocabulary(
+    donor: &Model,
+    tensors: &[PlannedTensor],
+    config: &mut Map<String, Value>,
+    notes: &mut Vec<String>,
+) {
+    let architecture = &donor.architecture;
+    let (Some(stated), [_]) =
+        (config.get("vocab_size").and_then(as_usize), architecture.vocabulary_sizes())
+    else {
+        return;
+    };
+    let outside = || {
+        let role = |name| architecture.role(name);
+        tensors.iter().filter(move |tensor| !matches!(role(&tensor.name), Role::Layer { .. }))
+    };
+    if outside().any(|tensor| tensor.shape.first() == Some(&stated)) {
+        return;
+    }
+    let heads = outside().filter(|tensor| is_head(&tensor.name) && tensor.shape.len() == 2);
+    for head in heads {
+        let mut embeddings =
+            outside().filter(|tensor| architecture.role(&tensor.name) == Role::Before);
+        if embeddings.any(|embedding| embedding.shape == head.shape) {
+            let rows = head.shape[0];
+            config.insert("vocab_size".to_owned(), rows.into());
+            notes.push(format!(
+                "`vocab_size` in the config.json of `{}` is {stated}, but embedding and head have {rows} rows; the output's says {rows}",
+                donor.name()
+            ));
+            return;
+        }
+    }
 }
 
 /// Far above any generation_config.json.

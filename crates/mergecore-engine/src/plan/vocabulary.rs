@@ -137,9 +137,9 @@ impl<'a> Vocabularies<'a> {
     /// Says which rows were left out or filled in, and where rows of one number are
     /// different tokens.
     pub(super) fn note(&self, notes: &mut Vec<String>) {
-        let donor = &self.models[self.donor];
+        let donor = self.models[self.donor].name();
         for (index, (found, expected)) in &self.taking_part {
-            let (model, donor) = (self.models[*index].name(), donor.name());
+            let model = self.models[*index].name();
             if found > expected {
                 let rows = self.rows(*index, *expected, *found);
                 let verb = if found - expected == 1 { "is" } else { "are" };
@@ -156,6 +156,31 @@ impl<'a> Vocabularies<'a> {
                     "the tokenizers of `{donor}` and `{model}` differ ({differs}): rows of one number are merged all the same, and the output has the tokenizer of `{donor}`"
                 ));
             }
+            let lost = self.lost(*index, *found.min(expected));
+            if !lost.is_empty() {
+                notes.push(format!(
+                    "`{model}` has tokens that the tokenizer of `{donor}`, which the output gets, does not have: {lost}; their rows are merged, but nothing names them any more"
+                ));
+            }
+        }
+    }
+
+    /// The tokens of a model whose rows the output has and whose names it has not.
+    fn lost(&self, model: usize, rows: usize) -> String {
+        let (own, donor) = (&self.models[model].checkpoint, &self.models[self.donor].checkpoint);
+        if model == self.donor || Vocabulary::is_same_file(own.dir(), donor.dir()) {
+            return String::new();
+        }
+        let (Ok(own), Ok(donor)) = (self.tokenizer(model), self.tokenizer(self.donor)) else {
+            return String::new();
+        };
+        let lost = own.beyond(donor, rows);
+        let (shown, more) = lost.split_at(lost.len().min(SHOWN));
+        let shown: Vec<String> =
+            shown.iter().map(|(id, token)| format!("`{token}` ({id})")).collect();
+        match more.len() {
+            0 => shown.join(", "),
+            more => format!("{} and {more} more", shown.join(", ")),
         }
     }
 

@@ -127,6 +127,30 @@ fn what_templates_can_use() {
     assert_eq!(render(recipe, &html), format!("linear<&\n{recipe}"));
 }
 
+/// As jinja2 has it: what is not there prints as nothing, wherever else it is set.
+#[test]
+fn templates_may_have_variables_of_their_own() {
+    for (text, expected) in [
+        (
+            "{% if username %}{% set who = username %}{% else %}{% set who = \"anon\" %}{% endif %}by {{ who }}",
+            "by anon",
+        ),
+        ("{% if foo is defined %}yes{% else %}no{% endif %}", "no"),
+        ("{{ foo | default(\"d\") }}{{ foo }}", "d"),
+        ("{% block title %}{{ model_name }}{% endblock %}", "merged"),
+        ("{% set model = models[0] %}{{ model }}", "org/a"),
+    ] {
+        assert_eq!(render(TIES, &with_template(text)), expected, "{text}");
+    }
+}
+
+#[test]
+fn two_revisions_of_a_model_are_one_base_model() {
+    let recipe = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: org/a}, {model: org/a@v2}]";
+    let card = render(recipe, &options());
+    assert!(card.starts_with("---\nbase_model:\n- org/a\nbase_model_relation"), "{card}");
+}
+
 #[test]
 fn templates_that_are_wrong() {
     let config = MergeConfig::from_yaml_str(TIES).unwrap();
@@ -156,7 +180,7 @@ fn a_merge_with_a_wrong_template_leaves_nothing() {
     let folder = Folder::new();
     folder.write_llama("a", 2, 1.0);
     let recipe = folder.recipe("merge_method: passthrough\nmodels: [{model: DIR/a}]").unwrap();
-    let template = Some(ModelCardTemplate::new("mine", "{{ nothing }}"));
+    let template = Some(ModelCardTemplate::new("mine", "{{ model_nam }}"));
     let options = MergeOptions { model_card_template: template, ..MergeOptions::default() };
     assert!(merge(&recipe, folder.path("out"), &options).is_err());
     assert_eq!(folder.names(), ["a"]);

@@ -263,3 +263,34 @@ fn ids_are_checked_in_nested_objects_and_in_files_that_can_be_read() {
         assert!(notes.iter().any(|note| note.contains(part)), "no {part:?} in: {notes:?}");
     }
 }
+
+#[test]
+fn tokens_that_the_output_cannot_name_are_noted() {
+    let folder = Folder::new();
+    write(&folder, "padded", 16, &random(19, 16));
+    write(&folder, "chat", 16, &random(20, 16));
+    let vocab: serde_json::Map<String, Value> =
+        (0..10).map(|id| (format!("t{id}"), id.into())).collect();
+    let tokenizer = json!({ "model": { "vocab": vocab } });
+    std::fs::write(folder.path("padded/tokenizer.json"), tokenizer.to_string()).unwrap();
+    let notes = folder.notes("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: DIR/padded}, {model: DIR/chat}]");
+    let expected = "`t10` (10), `t11` (11), `t12` (12), `t13` (13) and 2 more";
+    assert!(notes.iter().any(|note| note.contains(expected)), "{notes:?}");
+}
+
+/// The input does not load; its merge with itself does.
+#[test]
+fn a_vocab_size_that_no_tensor_has_is_corrected_with_a_note() {
+    let folder = Folder::new();
+    write(&folder, "a", 16, &random(21, 16));
+    std::fs::write(folder.path("a/config.json"), config(11, false).to_string()).unwrap();
+    let recipe = "merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: DIR/a}]";
+    assert!(
+        folder
+            .notes(recipe)
+            .iter()
+            .any(|note| note.contains("is 11, but embedding and head have 16"))
+    );
+    folder.merge(recipe);
+    assert_eq!(folder.json("out/config.json")["vocab_size"], 16);
+}
