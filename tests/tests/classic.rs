@@ -111,9 +111,9 @@ fn write_model(dir: &Path, index: usize) {
     }
 }
 
-/// Merges by one of the recipes, from a cache of stand-ins; yields the report and the
-/// logits of the merged model, which candle must load without a tensor too few or many.
-fn merged(recipe: &str) -> (MergeReport, Vec<f32>, Value) {
+/// Merges by one of the recipes, from a cache of stand-ins; yields the report, config.json,
+/// the tensors and the logits of the merged model, which candle must load without a tensor too few or many.
+fn merged(recipe: &str) -> (MergeReport, Vec<f32>, Value, HashMap<String, Tensor>) {
     let dir = tempfile::tempdir().unwrap();
     for (index, (name, ..)) in MODELS.iter().enumerate() {
         let model = dir.path().join(format!("models--{}", name.replace('/', "--")));
@@ -139,12 +139,14 @@ fn merged(recipe: &str) -> (MergeReport, Vec<f32>, Value) {
         (&json!(2), &json!(2))
     );
     assert_eq!(json("tokenizer.json")["added_tokens"].as_array().unwrap().len(), 3);
-    (report, logits, config)
+    let file = out.join("model.safetensors");
+    let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+    (report, logits, config, tensors)
 }
 
 #[track_caller]
-fn check(recipe: &str, layers: usize, dtype: &str, note: Option<&str>) {
-    let (report, logits, config) = merged(recipe);
+fn check(recipe: &str, layers: usize, dtype: &str, note: Option<&str>) -> HashMap<String, Tensor> {
+    let (report, logits, config, tensors) = merged(recipe);
     assert_eq!(report.tensors, 3 + 9 * layers);
     assert_eq!(config["num_hidden_layers"], layers);
     assert_eq!(config["torch_dtype"], dtype);
@@ -155,35 +157,125 @@ fn check(recipe: &str, layers: usize, dtype: &str, note: Option<&str>) {
         Some(note) => assert!(notes.contains(note), "{notes}"),
         None => assert_eq!(notes, ""),
     }
+    tensors
 }
+
+/// A model's tensor as it is stored, widened.
+fn stored(model: usize, name: &str) -> Vec<f64> {
+    let (_, dtype, _, added) = MODELS[model];
+    let all = shapes(TOKENS + added);
+    let (_, shape) = all.iter().find(|(known, _)| known == name).unwrap();
+    values(&tensor(name, shape, model, dtype))
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Whether the merged values are these, but for one rounding to a type with so many bits
+/// of precision.
+#[track_caller]
+fn assert_close(name: &str, merged: &Tensor, expected: &[f64], bits: i32) {
+    let merged = values(merged);
+    assert_eq!(merged.len(), expected.len(), "{name}");
+    for (i, (got, expected)) in merged.iter().zip(expected).enumerate() {
+        // Half a unit in the last place, or of the smallest numbers of f16.
+        let error = expected.abs() * 2f64.powi(-bits) + 2f64.powi(-25);
+        assert!((got - expected).abs() <= error, "{name} [{i}]: {got}, not {expected}");
+    }
+}
+
+/// Task vectors, pruned, added to the base where the sign is the elected one.
+fn elected(base: &[f64], deltas: &[Vec<f64>], weights: &[f64], normalize: bool) -> Vec<f64> {
+    let at = |i: usize| {
+        let weighted: Vec<f64> = deltas.iter().zip(weights).map(|(d, w)| w * d[i]).collect();
+        let plus = weighted.iter().sum::<f64>() >= 0.0;
+        let agrees = |d: f64| d != 0.0 && (d > 0.0) == plus;
+        let agreeing = || weighted.iter().zip(weights).filter(move |(d, _)| agrees(**d));
+        let divisor: f64 = agreeing().map(|(_, w)| w).sum();
+        let sum: f64 = agreeing().map(|(d, _)| d).sum();
+        base[i] + if normalize && divisor != 0.0 { sum / divisor } else { sum }
+    };
+    (0..base.len()).map(at).collect()
+}
+
+fn deltas(base: &[f64], models: &[usize], name: &str) -> Vec<Vec<f64>> {
+    let delta = |model: &usize| {
+        let values = stored(*model, name);
+        base.iter().zip(values).map(|(base, value)| value - base).collect()
+    };
+    models.iter().map(delta).collect()
+}
+
+const INSIDE: &str = "model.layers.5.mlp.up_proj.weight";
 
 #[test]
 fn slerp() {
-    check("slerp.yml", 32, "bfloat16", None);
+    let tensors = check("slerp.yml", 32, "bfloat16", None);
+    // t begins at 0 for the attention, which is the base, and at 1 for the rest of a layer.
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    assert_close(name, &tensors[name], &stored(3, name), 8);
+    let name = "model.layers.0.mlp.up_proj.weight";
+    assert_close(name, &tensors[name], &stored(4, name), 8);
+    // Between: the fifth layer's t on the way from 1 to 0.5.
+    let t = 1.0 - 0.5 * (5.0 * 4.0 / 31.0);
+    let (a, b) = (stored(3, INSIDE), stored(4, INSIDE));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let theta = (dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt()).acos();
+    let (s0, s1) = ((1.0 - t) * theta, t * theta);
+    let (s0, s1) = match theta.cos() > 0.9995 {
+        true => (1.0 - t, t),
+        false => (s0.sin() / theta.sin(), s1.sin() / theta.sin()),
+    };
+    let expected: Vec<f64> = a.iter().zip(&b).map(|(a, b)| s0 * a + s1 * b).collect();
+    assert_close(INSIDE, &tensors[INSIDE], &expected, 8);
 }
 
 #[test]
 fn ties() {
-    check(
-        "ties.yml",
-        32,
-        "float16",
-        Some("rows 1024 and 1025 (`<|1024|>`, `<|1025|>`) are left out"),
-    );
+    let note = "rows 1024 and 1025 (`<|1024|>`, `<|1025|>`) are left out";
+    let tensors = check("ties.yml", 32, "float16", Some(note));
+    let base = stored(0, INSIDE);
+    let mut deltas = deltas(&base, &[1, 2], INSIDE);
+    for delta in &mut deltas {
+        let mut order: Vec<usize> = (0..delta.len()).collect();
+        order.sort_by(|a, b| delta[*b].abs().total_cmp(&delta[*a].abs()).then(a.cmp(b)));
+        for i in &order[delta.len() / 2..] {
+            delta[*i] = 0.0;
+        }
+    }
+    let expected = elected(&base, &deltas, &[0.5, 0.3], true);
+    assert_close(INSIDE, &tensors[INSIDE], &expected, 11);
 }
 
 #[test]
 fn dare_ties() {
-    check("dare_ties.yml", 32, "bfloat16", Some("`int8_mask` has no effect"));
+    let tensors = check("dare_ties.yml", 32, "bfloat16", Some("`int8_mask` has no effect"));
+    let base = stored(0, INSIDE);
+    let mut deltas = deltas(&base, &[6, 7, 5], INSIDE);
+    let densities = vec![0.53; 3];
+    let stream = mergecore::stream_key(0, INSIDE);
+    let dare = mergecore::Dare { densities, stream, ..mergecore::Dare::default() };
+    for (model, delta) in deltas.iter_mut().enumerate() {
+        let mask = dare.mask(model, 0, delta.len()).unwrap();
+        for (delta, kept) in delta.iter_mut().zip(mask) {
+            *delta = if kept { *delta / 0.53 } else { 0.0 };
+        }
+    }
+    let expected = elected(&base, &deltas, &[0.4, 0.3, 0.3], false);
+    assert_close(INSIDE, &tensors[INSIDE], &expected, 8);
 }
 
 /// Embeddings from a model of 1,024 rows, head from one of 1,026.
 #[test]
 fn passthrough() {
-    check(
-        "passthrough.yml",
-        40,
-        "bfloat16",
-        Some("`mlabonne/NeuralHermes-2.5-Mistral-7B` has 1026 rows"),
-    );
+    let note = "`mlabonne/NeuralHermes-2.5-Mistral-7B` has 1026 rows";
+    let tensors = check("passthrough.yml", 40, "bfloat16", Some(note));
+    let name = "model.embed_tokens.weight";
+    assert_close(name, &tensors[name], &stored(1, name), 8);
+    let name = "lm_head.weight";
+    assert_close(name, &tensors[name], &stored(2, name)[..TOKENS * WIDTH], 8);
+    assert_close(INSIDE, &tensors[INSIDE], &stored(1, INSIDE), 8);
+    let (name, from) = (INSIDE.replace(".5.", ".37."), INSIDE.replace(".5.", ".29."));
+    assert_close(&name, &tensors[&name], &stored(2, &from), 8);
 }
