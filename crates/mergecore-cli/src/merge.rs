@@ -5,6 +5,7 @@ use mergecore::{MergeConfig, MergeOptions, MergePlan, MergeReport, plan};
 
 use crate::args::MergeArgs;
 use crate::progress::Bar;
+use crate::table::count;
 use crate::{Failure, print};
 
 pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
@@ -47,15 +48,14 @@ fn describe(plan: &MergePlan) {
 fn summarise(report: &MergeReport) {
     let tally = report.tally;
     print::say(format_args!(
-        "{} tensors ({} merged, {} copied; {} of {} input tensors used), {} in {} file{}, {:.1} s",
+        "{} tensors ({} merged, {} copied; {} of {} input tensors used), {} in {}, {:.1} s",
         report.tensors,
         tally.merged,
         tally.copied,
         tally.inputs - tally.unused,
         tally.inputs,
         DecimalBytes(report.bytes),
-        report.files,
-        if report.files == 1 { "" } else { "s" },
+        count(report.files, "file"),
         report.elapsed.as_secs_f64(),
     ));
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use mergecore_config::{MergeConfig, ModelRef, nearest};
 use mergecore_kernel::Method;
+use minijinja::Environment;
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use serde_yaml::{Mapping, Value};
 
@@ -305,7 +305,6 @@ impl CardContent {
         };
         let failed = |source| CardError::Template { name: name.to_owned(), source };
         let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(FUEL));

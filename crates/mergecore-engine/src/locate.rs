@@ -71,12 +71,13 @@ fn advice(model: &ModelLocation) -> String {
             "check the spelling, and note that a relative path starts at the current directory"
                 .to_owned()
         }
-        None => format!(
-            "download it (`hf download {path}`), set HF_HUB_CACHE if it is in another cache, or give the path of its directory"
-        ),
-        Some(revision) => format!(
-            "download it (`hf download {path} --revision {revision}`), set HF_HUB_CACHE if it is in another cache, or give the path of its directory"
-        ),
+        revision => {
+            let revision = revision.as_ref().map(|revision| format!(" --revision {revision}"));
+            let revision = revision.unwrap_or_default();
+            format!(
+                "download it (`hf download {path}{revision}`), set HF_HUB_CACHE if it is in another cache, or give the path of its directory"
+            )
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::discover::read_small_file;
+use crate::error::IoError;
+
 /// A file that belongs to a checkpoint and holds no weights.
 ///
 /// ```
@@ -32,6 +35,27 @@ pub struct Companion {
     pub path: PathBuf,
     /// What it belongs to.
     pub kind: CompanionKind,
+}
+
+impl Companion {
+    /// Its content.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no regular file, or is larger than any such file is.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+    /// # std::fs::write(dir.path().join("generation_config.json"), r#"{"top_k": 5}"#).unwrap();
+    /// # let file = [&2u64.to_le_bytes()[..], b"{}"].concat();
+    /// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+    /// # let checkpoint = mergecore_io::Checkpoint::open(dir.path())?;
+    /// assert_eq!(checkpoint.companions()[0].read()?, br#"{"top_k": 5}"#);
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn read(&self) -> Result<Vec<u8>, IoError> {
+        read_small_file(&self.path)
+    }
 }
 
 /// What a [`Companion`] belongs to.

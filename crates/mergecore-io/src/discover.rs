@@ -123,7 +123,7 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, fs::Metadata), IoError>
     Ok((file, metadata))
 }
 
-fn read_small_file(path: &Path) -> Result<Vec<u8>, IoError> {
+pub(crate) fn read_small_file(path: &Path) -> Result<Vec<u8>, IoError> {
     let (file, metadata) = open_regular(path)?;
     let bytes = metadata.len();
     if bytes > MAX_JSON_BYTES {

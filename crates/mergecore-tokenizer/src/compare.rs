@@ -96,17 +96,19 @@ impl Vocabulary {
         }
         // What a file that is the same on both sides says need not be listed by the other.
         let unlisted = if other.listed { 0 } else { self.own };
-        let differs = |(id, token): &(&u32, &String)| match other.tokens.get(id) {
-            Some(other) => (**id as usize) < ids && other != *token,
-            None => (**id as usize) < ids && **id >= unlisted,
-        };
-        let count = self.tokens.iter().filter(differs).count();
-        match self.tokens.iter().filter(differs).min() {
+        let shared = self.tokens.iter().filter(|(id, _)| (**id as usize) < ids);
+        let differing: Vec<(&u32, &String)> = shared
+            .filter(|(id, token)| match other.tokens.get(id) {
+                Some(other) => other != *token,
+                None => **id >= unlisted,
+            })
+            .collect();
+        match differing.iter().min() {
             Some((id, first)) => Err(Disagreement::Differs {
-                id: *id,
-                first: first.clone(),
+                id: **id,
+                first: (*first).clone(),
                 second: other.tokens.get(id).cloned(),
-                count,
+                count: differing.len(),
             }),
             None => Ok(()),
         }

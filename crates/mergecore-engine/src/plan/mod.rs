@@ -135,7 +135,7 @@ impl MergePlan {
         let planned =
             tensors::plan(config, &models, donor, &sections, &*method, options.seed, &mut notes)?;
         let output_config = output::config(&models, donor, &sections, &planned.tensors, &mut notes);
-        output::note_ids(&models[donor], &mut notes);
+        output::note_ids(&output_config, &models[donor], &mut notes);
         let companions = companions(&models[donor].checkpoint, options, &mut notes);
 
         let recipe = config.source_text().map_or_else(|| config.to_yaml_string(), str::to_owned);
@@ -253,31 +253,24 @@ fn license(models: &[Model], options: &MergeOptions, notes: &mut Vec<String>) ->
     if !options.model_card {
         return None;
     }
-    let licenses: Vec<Option<String>> =
-        models.iter().map(|model| license_of(model.checkpoint.dir())).collect();
-    let known: Vec<(String, &String)> = models
-        .iter()
-        .zip(&licenses)
-        .filter_map(|(model, license)| Some((model.name(), license.as_ref()?)))
-        .collect();
-    let (_, first) = known.first()?;
-    if let Some((other, license)) = known.iter().find(|(_, license)| license != first) {
-        notes.push(format!(
-            "the models' licences differ ({first} for `{}`, {license} for `{other}`), so the model card states none; see what they allow",
-            known[0].0
-        ));
-        return None;
-    }
-    let without = models.iter().zip(&licenses).find(|(_, license)| license.is_none());
-    if let Some((model, _)) = without {
-        notes.push(format!(
-            "the licence of `{}` is not known from its README.md, so the model card states none, although that of `{}` is {first}; see what they allow",
-            model.name(),
-            known[0].0
-        ));
-        return None;
-    }
-    Some((*first).clone())
+    let licenses: Vec<(&Model, Option<String>)> =
+        models.iter().map(|model| (model, license_of(model.checkpoint.dir()))).collect();
+    let (stating, license) =
+        licenses.iter().find_map(|(model, license)| Some((model, license.as_ref()?)))?;
+    let Some((other, others)) = licenses.iter().find(|(_, other)| other.as_ref() != Some(license))
+    else {
+        return Some(license.clone());
+    };
+    notes.push(format!(
+        "the licence of `{}` is {license}, that of `{}` {}, so the model card states none; see what they allow",
+        stating.name(),
+        other.name(),
+        match others {
+            Some(license) => format!("is {license}"),
+            None => "is not known from its README.md".to_owned(),
+        }
+    ));
+    None
 }
 
 /// The key of an output tensor's random stream: BLAKE3 of seed and name, with a

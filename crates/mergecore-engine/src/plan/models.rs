@@ -90,8 +90,8 @@ pub(super) fn check_supported(config: &MergeConfig) -> Result<(), EngineError> {
     }
     for Entry { model, path } in named_models(config) {
         if let Some(adapter) = &model.adapter {
-            let what = format!("the adapter `{adapter}` cannot be applied: LoRA adapters are");
-            return refuse(path, what, "merge it into its base model first and give the result");
+            let source = OpenError::Adapter { adapter: adapter.clone() };
+            return Err(EngineError::Model { place: Box::new(config.place(&path)), source });
         }
         if model.override_architecture.is_some() {
             let what = "`override_architecture` is".to_owned();
@@ -105,7 +105,7 @@ pub(super) fn check_supported(config: &MergeConfig) -> Result<(), EngineError> {
     Ok(())
 }
 
-const TOKENIZER: &str = "leave it out: the output then has the base model's tokenizer, which fits where all vocabularies are the same";
+const TOKENIZER: &str = "leave it out: the output then has the base model's tokenizer, and where vocabularies differ in size the base model's rows";
 const CHAT_TEMPLATE: &str = "leave it out: the output then has the base model's chat template";
 
 /// How a tokenizer source is called in messages.

@@ -1,9 +1,6 @@
 //! The output's config.json.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 
 use mergecore_io::CompanionKind;
 use serde_json::{Map, Value};
@@ -55,35 +52,33 @@ fn correct_vocabulary(
     else {
         return;
     };
-    let outside = || {
-        let role = |name| architecture.role(name);
-        tensors.iter().filter(move |tensor| !matches!(role(&tensor.name), Role::Layer { .. }))
-    };
-    if outside().any(|tensor| tensor.shape.first() == Some(&stated)) {
+    let outside: Vec<(Role<'_>, &PlannedTensor)> = tensors
+        .iter()
+        .map(|tensor| (architecture.role(&tensor.name), tensor))
+        .filter(|(role, _)| !matches!(role, Role::Layer { .. }))
+        .collect();
+    if outside.iter().any(|(_, tensor)| tensor.shape.first() == Some(&stated)) {
         return;
     }
-    let heads = outside().filter(|tensor| is_head(&tensor.name) && tensor.shape.len() == 2);
-    for head in heads {
-        let mut embeddings =
-            outside().filter(|tensor| architecture.role(&tensor.name) == Role::Before);
-        if embeddings.any(|embedding| embedding.shape == head.shape) {
-            let rows = head.shape[0];
-            config.insert("vocab_size".to_owned(), rows.into());
-            notes.push(format!(
-                "`vocab_size` in the config.json of `{}` is {stated}, but embedding and head have {rows} rows; the output's says {rows}",
-                donor.name()
-            ));
-            return;
-        }
+    let is_embedding = |shape: &[usize]| {
+        outside.iter().any(|(role, tensor)| *role == Role::Before && tensor.shape == shape)
+    };
+    let head = outside.iter().find(|(_, tensor)| {
+        is_head(&tensor.name) && tensor.shape.len() == 2 && is_embedding(&tensor.shape)
+    });
+    if let Some((_, head)) = head {
+        let rows = head.shape[0];
+        config.insert("vocab_size".to_owned(), rows.into());
+        notes.push(format!(
+            "`vocab_size` in the config.json of `{}` is {stated}, but embedding and head have {rows} rows; the output's says {rows}",
+            donor.name()
+        ));
     }
 }
 
-/// Far above any generation_config.json.
-const MAX_GENERATION_CONFIG: u64 = 1_000_000;
-
-/// Notes ids of special tokens that the vocabulary does not have: in config.json and
-/// generation_config.json, which follow the donor, as the vocabulary does.
-pub(super) fn note_ids(donor: &Model, notes: &mut Vec<String>) {
+/// Notes ids of special tokens that the vocabulary does not have: in the output's
+/// config.json and in generation_config.json, which is the donor's.
+pub(super) fn note_ids(config: &Map<String, Value>, donor: &Model, notes: &mut Vec<String>) {
     let mut check = |file: &str, object: &Map<String, Value>, rows: usize| {
         for (key, value) in object.iter().filter(|(key, _)| key.ends_with("_token_id")) {
             let ids = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
@@ -96,31 +91,25 @@ pub(super) fn note_ids(donor: &Model, notes: &mut Vec<String>) {
             }
         }
     };
+    let rows = |object: &Map<String, Value>| object.get("vocab_size").and_then(as_usize);
+    let objects = objects(config);
     // An object that counts no rows itself speaks of the outermost vocabulary.
-    let Some(outermost) = donor.architecture.vocabulary_sizes().first().copied() else { return };
-    for (_, object) in objects(donor.checkpoint.config()) {
-        let own = object.get("vocab_size").and_then(as_usize);
-        check("config.json", object, own.unwrap_or(outermost));
+    let Some(outermost) = objects.iter().find_map(|(_, object)| rows(object)) else { return };
+    for (_, object) in objects {
+        check("config.json", object, rows(object).unwrap_or(outermost));
     }
     let mut files = donor.checkpoint.companions().iter();
     let Some(file) = files.find(|file| file.kind == CompanionKind::GenerationConfig) else {
         return;
     };
-    match read_object(&file.path) {
+    let object = file.read().ok().and_then(|content| serde_json::from_slice(&content).ok());
+    match object {
         Some(object) => check("generation_config.json", &object, outermost),
         None => notes.push(format!(
-            "{} is no JSON object of at most {MAX_GENERATION_CONFIG} bytes, so what it says was not checked; it is copied as it is",
+            "{} cannot be read as a JSON object, so what it says was not checked; it is copied as it is",
             file.path.display()
         )),
     }
-}
-
-fn read_object(path: &Path) -> Option<Map<String, Value>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).ok()?;
-    file.take(MAX_GENERATION_CONFIG + 1).read_to_end(&mut bytes).ok()?;
-    let fits = bytes.len() as u64 <= MAX_GENERATION_CONFIG;
-    fits.then(|| serde_json::from_slice(&bytes).ok())?
 }
 
 /// A layer of the output: where its entries of per-layer lists come from.

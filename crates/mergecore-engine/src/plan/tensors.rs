@@ -401,14 +401,15 @@ impl<'a> Planner<'a, '_> {
         let Found { name, inputs, position } = found;
         let first = inputs[section.reference];
         self.check_dtypes(&name, section, &inputs)?;
-        let shape = self.vocabularies.output_shape(&name, section.reference().model, first);
+        let (says_so, shape) =
+            self.vocabularies.output_shape(&name, section.reference().model, first);
         let mut all = Vec::with_capacity(inputs.len());
         for (source, tensor) in section.sources.iter().zip(&inputs) {
             let (model, own_name) = (source.model, tensor.name().to_owned());
             self.used.insert((model, own_name.clone()));
-            match self.vocabularies.fit(&name, source, tensor, &shape)? {
+            match self.vocabularies.fit(&name, source, tensor, shape)? {
                 Some(source) => all.push(TensorInput { model, name: own_name, source }),
-                None => return Err(self.shapes_differ(section, source, tensor, &shape)),
+                None => return Err(self.shapes_differ(source.model, tensor, says_so, shape)),
             }
         }
         let dtype = self.output_dtype(first);
@@ -431,6 +432,7 @@ impl<'a> Planner<'a, '_> {
                 }
             },
         };
+        let shape = shape.to_vec();
         self.tensors.push(PlannedTensor { name, dtype, shape, operation, inputs: all });
         Ok(())
     }
@@ -509,20 +511,12 @@ impl<'a> Planner<'a, '_> {
 
     fn shapes_differ(
         &self,
-        section: &Section,
-        source: &Source,
+        model: usize,
         tensor: &StoredTensor,
+        says_so: usize,
         expected: &[usize],
     ) -> EngineError {
-        let (model, found) = (&self.models[source.model], tensor.shape());
-        let reference = &self.models[section.reference().model];
-        // Where the reference itself does not fit, it is the donor that says the shape.
-        let own = reference.checkpoint.tensor(tensor.name()).map(TensorSource::shape);
-        let reference = if source.model == section.reference().model || own != Some(expected) {
-            &self.models[self.donor]
-        } else {
-            reference
-        };
+        let (model, found) = (&self.models[model], tensor.shape());
         let outside = !matches!(model.architecture.role(tensor.name()), Role::Layer { .. });
         let rows_alone =
             outside && found.len() == expected.len() && found.get(1..) == expected.get(1..);
@@ -535,7 +529,7 @@ impl<'a> Planner<'a, '_> {
             tensor: tensor.name().to_owned(),
             model: model.name(),
             found: found.into(),
-            first: reference.name(),
+            first: self.models[says_so].name(),
             expected: expected.into(),
         }
     }

@@ -34,17 +34,21 @@ impl<'a> Vocabularies<'a> {
         Vocabularies { config, models, donor, tokenizers, taking_part: BTreeMap::new() }
     }
 
-    /// The shape that the output tensor `name` has where the reference has `tensor`:
-    /// outside the layers the donor's, whose config.json the output gets.
+    /// The shape of the output tensor `name`, and the model that says so: the reference,
+    /// which has `tensor`, or outside the layers the donor, whose config.json the output
+    /// gets.
     pub(super) fn output_shape(
         &self,
         name: &str,
-        model: usize,
-        tensor: &StoredTensor,
-    ) -> Vec<usize> {
-        let in_layer = matches!(self.models[model].architecture.role(name), Role::Layer { .. });
-        let donor = if in_layer { None } else { self.donors(name, tensor.shape()) };
-        donor.unwrap_or(tensor).shape().to_vec()
+        reference: usize,
+        tensor: &'a StoredTensor,
+    ) -> (usize, &'a [usize]) {
+        let architecture = &self.models[reference].architecture;
+        match architecture.role(name) {
+            Role::Layer { .. } => None,
+            _ => self.donors(name, tensor.shape()),
+        }
+        .map_or((reference, tensor.shape()), |donors| (self.donor, donors.shape()))
     }
 
     /// The input of the output tensor `name`, with exactly its rows; `None` if its
@@ -151,13 +155,19 @@ impl<'a> Vocabularies<'a> {
                 notes.push(format!(
                     "`{model}` has {found} rows of vocabulary and the output the {expected} of `{donor}`: for {rows}, which it lacks, those of `{donor}` stand in"
                 ));
-            } else if let Some(differs) = self.differences(*index, *expected) {
+            }
+            let Some((own, donors)) = self.both(*index) else { continue };
+            if found == expected
+                && let Err(differs @ Disagreement::Differs { .. }) = donors.compare(own, *found)
+            {
                 notes.push(format!(
                     "the tokenizers of `{donor}` and `{model}` differ ({differs}): rows of one number are merged all the same, and the output has the tokenizer of `{donor}`"
                 ));
             }
-            let lost = self.lost(*index, *found.min(expected));
+            let lost = own.beyond(donors, *found.min(expected));
             if !lost.is_empty() {
+                let lost =
+                    list(lost.iter().map(|(id, token)| format!("`{token}` ({id})")).collect());
                 notes.push(format!(
                     "`{model}` has tokens that the tokenizer of `{donor}`, which the output gets, does not have: {lost}; their rows are merged, but nothing names them any more"
                 ));
@@ -165,23 +175,13 @@ impl<'a> Vocabularies<'a> {
         }
     }
 
-    /// The tokens of a model whose rows the output has and whose names it has not.
-    fn lost(&self, model: usize, rows: usize) -> String {
-        let (own, donor) = (&self.models[model].checkpoint, &self.models[self.donor].checkpoint);
-        if model == self.donor || Vocabulary::is_same_file(own.dir(), donor.dir()) {
-            return String::new();
+    /// The tokenizers of a model and of the donor, where they are two that can be read.
+    fn both(&self, model: usize) -> Option<(&Vocabulary, &Vocabulary)> {
+        let dir = |index: usize| self.models[index].checkpoint.dir();
+        if model == self.donor || Vocabulary::is_same_file(dir(model), dir(self.donor)) {
+            return None;
         }
-        let (Ok(own), Ok(donor)) = (self.tokenizer(model), self.tokenizer(self.donor)) else {
-            return String::new();
-        };
-        let lost = own.beyond(donor, rows);
-        let (shown, more) = lost.split_at(lost.len().min(SHOWN));
-        let shown: Vec<String> =
-            shown.iter().map(|(id, token)| format!("`{token}` ({id})")).collect();
-        match more.len() {
-            0 => shown.join(", "),
-            more => format!("{} and {more} more", shown.join(", ")),
-        }
+        Some((self.tokenizer(model).ok()?, self.tokenizer(self.donor).ok()?))
     }
 
     /// A run of rows in words, with their tokens in a model.
@@ -194,22 +194,14 @@ impl<'a> Vocabularies<'a> {
         let Ok(vocabulary) = self.tokenizer(model) else { return rows };
         let tokens = (start..end).filter_map(|id| vocabulary.token(u32::try_from(id).ok()?));
         let tokens: Vec<String> = tokens.map(|token| format!("`{token}`")).collect();
-        match tokens.split_at(tokens.len().min(SHOWN)) {
-            ([], _) => rows,
-            (shown, []) => format!("{rows} ({})", shown.join(", ")),
-            (shown, more) => format!("{rows} ({} and {} more)", shown.join(", "), more.len()),
-        }
+        if tokens.is_empty() { rows } else { format!("{rows} ({})", list(tokens)) }
     }
+}
 
-    /// How a model's tokens differ from the donor's; `None` where they do not, or
-    /// where that cannot be told.
-    fn differences(&self, model: usize, rows: usize) -> Option<Disagreement> {
-        let (own, donor) = (&self.models[model].checkpoint, &self.models[self.donor].checkpoint);
-        if model == self.donor || Vocabulary::is_same_file(own.dir(), donor.dir()) {
-            return None;
-        }
-        let (own, donor) = (self.tokenizer(model).ok()?, self.tokenizer(self.donor).ok()?);
-        let difference = donor.compare(own, rows).err()?;
-        matches!(difference, Disagreement::Differs { .. }).then_some(difference)
-    }
+/// The first few of these, and how many there are besides.
+fn list(mut tokens: Vec<String>) -> String {
+    let more = tokens.len().saturating_sub(SHOWN);
+    tokens.truncate(SHOWN);
+    let shown = tokens.join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }

@@ -225,7 +225,7 @@ fn the_licence_that_all_models_have() {
     assert!(!card().contains("license"));
     let notes = notes();
     assert!(
-        notes.len() == 1 && notes[0].contains("mit for `") && notes[0].contains("llama2 for"),
+        notes.len() == 1 && notes[0].contains("/a` is mit") && notes[0].contains("/b` is llama2"),
         "{notes:?}"
     );
 }

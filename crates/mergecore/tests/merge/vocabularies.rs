@@ -257,9 +257,11 @@ fn ids_are_checked_in_nested_objects_and_in_files_that_can_be_read() {
     std::fs::write(folder.path("a/generation_config.json"), "[").unwrap();
     let notes =
         folder.notes("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: DIR/a}]");
-    for part in
-        ["`bos_token_id` is 8", "`image_token_id` is 16", "generation_config.json is no JSON"]
-    {
+    for part in [
+        "`bos_token_id` is 8",
+        "`image_token_id` is 16",
+        "generation_config.json cannot be read as a JSON object",
+    ] {
         assert!(notes.iter().any(|note| note.contains(part)), "no {part:?} in: {notes:?}");
     }
 }
