@@ -171,7 +171,7 @@ fn folder_of(name: &str) -> String {
 
 /// Whether a part of a name or revision is a plain file name on every system.
 fn is_plain(part: &str) -> bool {
-    !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', ':', '\0'])
+    !part.is_empty() && !part.starts_with('.') && !part.contains(['/', '\\', ':', '\0'])
 }
 
 /// The commit that a branch or tag stands for; `None` if there is no such one.

@@ -88,9 +88,14 @@ fn names_cannot_leave_the_cache() {
         let error = cache.find("org/name", Some(revision)).unwrap_err();
         assert!(matches!(error, HubError::NotARevision { .. }), "{revision}: {error}");
     }
-    fs::write(dir.path().join("models--org--name/refs/evil"), "../../..").unwrap();
-    let error = cache.find("org/name", Some("evil")).unwrap_err();
-    assert!(matches!(error, HubError::NoSnapshot { .. }), "{error}");
+    let outside = dir.path().join("outside");
+    fs::create_dir_all(&outside).unwrap();
+    let absolute = outside.display().to_string();
+    for commit in ["../../..", "../../outside", &format!("{COMMIT}/../../../outside"), &absolute] {
+        fs::write(dir.path().join("models--org--name/refs/evil"), commit).unwrap();
+        let error = cache.find("org/name", Some("evil")).unwrap_err();
+        assert!(matches!(error, HubError::NoSnapshot { .. }), "{commit}: {error}");
+    }
 }
 
 #[test]
