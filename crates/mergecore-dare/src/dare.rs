@@ -1,8 +1,8 @@
 //! Drop at random and rescale.
 
 use mergecore_kernel::{
-    Element, Extent, Kernel, KernelError, Prune, RandomMask, Rescale, Step, StreamKey, TaskVectors,
-    merge_slices_onto_base,
+    Element, Extent, Kernel, KernelError, Prune, RandomMask, Rescale, Simd, Step, StreamKey,
+    TaskVectors, merge_slices_onto_base,
 };
 
 /// DARE ([arXiv:2311.03099]): drop at random, rescale, combine.
@@ -87,7 +87,12 @@ impl Dare {
     /// ```
     pub fn mask(&self, model: usize, start: u64, len: usize) -> Result<Vec<bool>, KernelError> {
         let mut ones = vec![1.0; len];
-        RandomMask::new(self.stream, &self.densities)?.prune(model, start, &mut ones);
+        RandomMask::new(self.stream, &self.densities)?.prune(
+            Simd::detect(),
+            model,
+            start,
+            &mut ones,
+        );
         Ok(ones.into_iter().map(|one| one != 0.0).collect())
     }
 

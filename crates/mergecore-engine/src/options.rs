@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mergecore_config::ModelLocation;
+use mergecore_kernel::{BLOCK, Simd};
 
 use crate::ModelCardTemplate;
 
@@ -22,10 +23,18 @@ pub struct MergeOptions {
     /// Threads of a pool of the merge's own, as many as rayon thinks best for 0;
     /// `None` uses the rayon pool that the call is made in. Never changes the output.
     pub threads: Option<usize>,
-    /// Bytes that buffers may take together; `None` is 4 MiB a thread. At the
-    /// least one block of 65,536 elements of the output and of every input is held.
-    /// Never changes the output.
+    /// Bytes that buffers may take together; `None` sets no limit besides
+    /// [`chunk`](Self::chunk) and [`threads`](Self::threads). At the least one block of
+    /// 65,536 elements of the output and of every input is held. Never changes the
+    /// output.
     pub max_memory: Option<u64>,
+    /// Elements of a tensor that a thread reads, merges and writes at once, rounded up to
+    /// whole blocks of 65,536; one block by default, so that the buffers stay in the
+    /// second-level cache. More may suit a network file system. Never changes the output.
+    pub chunk: u64,
+    /// The instruction set to compute with; the widest of the CPU by default. Never
+    /// changes the output.
+    pub simd: Simd,
     /// Tensor bytes a shard may hold; 5 * 10^9 by default. A tensor that is larger gets
     /// a shard of its own.
     pub max_shard_bytes: u64,
@@ -61,6 +70,8 @@ impl Default for MergeOptions {
         MergeOptions {
             threads: None,
             max_memory: None,
+            chunk: BLOCK,
+            simd: Simd::detect(),
             max_shard_bytes: 5_000_000_000,
             seed: 0,
             overwrite: false,

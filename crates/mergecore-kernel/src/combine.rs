@@ -1,5 +1,7 @@
 //! A linear combination of the inputs: the apply of every averaging method.
 
+use mergecore_tensor::{Element, Elements, ElementsMut, LANES, Simd, Vectorize, bf16, f16};
+
 use crate::{Apply, Tile};
 
 /// Output = sum of coefficient times input, element by element.
@@ -84,35 +86,146 @@ impl Combination {
 
 impl Apply for Combination {
     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
-        let mut used = self.coefficients.iter().enumerate().filter(|(_, c)| **c != 0.0);
-        let Some((first, c)) = used.next() else {
-            out.fill(0.0);
-            return;
-        };
-        for (out, value) in out.iter_mut().zip(tile.input(first)) {
-            *out = c * value;
+        let inputs: Vec<&[f64]> = (0..tile.inputs()).map(|index| tile.input(index)).collect();
+        tile.simd().run(Combine { combination: self, inputs: &inputs, out });
+    }
+
+    fn as_combination(&self) -> Option<&Combination> {
+        Some(self)
+    }
+}
+
+impl Combination {
+    /// Reads stored elements and writes the output's, without widened copies of the
+    /// inputs in between; `false`, and nothing done, where the inputs' dtypes differ.
+    pub(crate) fn fused(
+        &self,
+        simd: Simd,
+        inputs: &[Elements<'_>],
+        out: &mut ElementsMut<'_>,
+    ) -> bool {
+        match inputs.first() {
+            Some(Elements::Bf16(_)) => self.fused_from::<bf16>(simd, inputs, out),
+            Some(Elements::F16(_)) => self.fused_from::<f16>(simd, inputs, out),
+            Some(Elements::F32(_)) => self.fused_from::<f32>(simd, inputs, out),
+            Some(Elements::F64(_)) => self.fused_from::<f64>(simd, inputs, out),
+            _ => false,
         }
-        for (index, c) in used {
-            for (out, value) in out.iter_mut().zip(tile.input(index)) {
-                *out += c * value;
+    }
+
+    fn fused_from<I: Element>(
+        &self,
+        simd: Simd,
+        inputs: &[Elements<'_>],
+        out: &mut ElementsMut<'_>,
+    ) -> bool {
+        let inputs: Option<Vec<&[I]>> =
+            inputs.iter().map(|input| I::from_elements(*input)).collect();
+        let Some(inputs) = inputs else { return false };
+        match out {
+            ElementsMut::Bf16(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
+            ElementsMut::F16(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
+            ElementsMut::F32(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
+            ElementsMut::F64(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// A combination over slices of one length each.
+struct Combine<'a, I, O> {
+    combination: &'a Combination,
+    inputs: &'a [&'a [I]],
+    out: &'a mut [O],
+}
+
+impl<I: Element, O: Element> Vectorize for Combine<'_, I, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        let Combination { coefficients, agreeing_value_stands } = self.combination;
+        let restore = *agreeing_value_stands && self.combination.selects().is_none();
+        let (out, out_rest) = self.out.as_chunks_mut::<LANES>();
+        let done = out.len() * LANES;
+        if let ([c0, c1], [a, b]) = (&coefficients[..], self.inputs)
+            && *c0 != 0.0
+            && *c1 != 0.0
+        {
+            let (a, b) = (a.as_chunks().0, b.as_chunks().0);
+            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+                O::narrow_lanes(&two(*c0, a, *c1, b, restore), out);
+            }
+        } else {
+            for (block, out) in out.iter_mut().enumerate() {
+                let lanes = |input: usize| &self.inputs[input].as_chunks().0[block];
+                O::narrow_lanes(&several(coefficients, lanes, self.inputs.len(), restore), out);
             }
         }
-        if self.agreeing_value_stands && self.selects().is_none() {
-            restore_agreeing(tile, out);
+        if !out_rest.is_empty() {
+            let padded = |input: &&[I]| {
+                let mut lanes = [I::default(); LANES];
+                lanes[..out_rest.len()].copy_from_slice(&input[done..]);
+                lanes
+            };
+            let inputs: Vec<_> = self.inputs.iter().map(padded).collect();
+            let sums = several(coefficients, |input| &inputs[input], inputs.len(), restore);
+            for (out, sum) in out_rest.iter_mut().zip(sums) {
+                *out = O::narrow(sum);
+            }
         }
     }
 }
 
-/// Replaces each output element on which all inputs agree by their value.
-fn restore_agreeing(tile: &Tile<'_>, out: &mut [f64]) {
-    let first = tile.input(0);
-    let mut differs = [0u64; crate::TILE];
-    for index in 1..tile.inputs() {
-        for ((differs, value), first) in differs.iter_mut().zip(tile.input(index)).zip(first) {
-            *differs |= value.to_bits() ^ first.to_bits();
+/// The combination of two inputs, by far the most frequent.
+#[inline(always)]
+fn two<I: Element>(
+    c0: f64,
+    a: &[I; LANES],
+    c1: f64,
+    b: &[I; LANES],
+    restore: bool,
+) -> [f64; LANES] {
+    let mut sums = [0.0; LANES];
+    for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+        let wide = a.widen();
+        let mixed = c0 * wide + c1 * b.widen();
+        *sum = if restore & a.is_identical(*b) { wide } else { mixed };
+    }
+    sums
+}
+
+#[inline(always)]
+fn several<'a, I: Element>(
+    coefficients: &[f64],
+    lanes: impl Fn(usize) -> &'a [I; LANES],
+    inputs: usize,
+    restore: bool,
+) -> [f64; LANES] {
+    let mut sums = [0.0; LANES];
+    let mut used = coefficients.iter().enumerate().filter(|(_, c)| **c != 0.0);
+    if let Some((input, c)) = used.next() {
+        for (sum, value) in sums.iter_mut().zip(lanes(input)) {
+            *sum = c * value.widen();
         }
     }
-    for ((out, differs), first) in out.iter_mut().zip(&differs).zip(first) {
-        *out = if *differs == 0 { *first } else { *out };
+    for (input, c) in used {
+        for (sum, value) in sums.iter_mut().zip(lanes(input)) {
+            *sum += c * value.widen();
+        }
     }
+    if restore {
+        let first = lanes(0);
+        let mut agree = [true; LANES];
+        for input in 1..inputs {
+            for ((agree, value), first) in agree.iter_mut().zip(lanes(input)).zip(first) {
+                *agree &= value.is_identical(*first);
+            }
+        }
+        for ((sum, agree), first) in sums.iter_mut().zip(agree).zip(first) {
+            *sum = if agree { first.widen() } else { *sum };
+        }
+    }
+    sums
 }

@@ -1,18 +1,18 @@
 //! What every kernel must keep, whatever it computes.
 
-use mergecore_tensor::{Element, bf16, f16};
+use mergecore_tensor::{Element, Elements, ElementsMut, Simd, bf16, f16};
 
-use crate::driver::blocks;
+use crate::driver::{blocks, part_of};
 use crate::kernel::ErasedPartial;
-use crate::{BLOCK, Extent, Kernel, Order, Step, TILE, TileReader, Worker, merge_slices};
+use crate::{BLOCK, Extent, Kernel, Order, Step, TILE, Worker, merge_slices};
 
 /// Runs the suite on a kernel that takes `inputs` inputs.
 ///
 /// Checked are: tensors of no element, of one, and with odd tails around tile
 /// and block boundaries; every element type; that NaN and infinite inputs do not
 /// panic and that NaN comes out in its canonical form; that equal runs give equal
-/// bits, and that the result does not depend on how the tensor is cut up and in
-/// which order the pieces are done; that an input which the kernel says it
+/// bits, and that the result does not depend on how the tensor is cut up, in which
+/// order the pieces are done and with which instruction set; that an input which the kernel says it
 /// selects is what comes out.
 ///
 /// # Panics
@@ -114,26 +114,26 @@ fn every_type(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
     run::<f64>(kernel, &values, shape);
 }
 
-struct Reader<'a>(&'a [Vec<f64>]);
-
-impl TileReader for Reader<'_> {
-    fn inputs(&self) -> usize {
-        self.0.len()
-    }
-
-    fn read(&mut self, input: usize, start: u64, out: &mut [f64]) {
-        out.copy_from_slice(&self.0[input][start as usize..][..out.len()]);
+fn cut_up_equals_whole(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
+    let values = sample(inputs, shape.iter().product());
+    let expected = bits(&whole(kernel, &values, shape));
+    for simd in Simd::available() {
+        // Three workers take blocks in turn, last block first.
+        let workers = [(); 3].map(|()| Worker::with_simd(simd));
+        let out = cut_up(kernel, &values, shape, workers);
+        assert_eq!(bits(&out), expected, "{kernel:?} cut up, {shape:?}, {simd}");
     }
 }
 
-fn cut_up_equals_whole(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
-    let values = sample(inputs, shape.iter().product());
+fn cut_up(
+    kernel: &dyn Kernel,
+    values: &[Vec<f64>],
+    shape: &[usize],
+    mut workers: [Worker; 3],
+) -> Vec<f64> {
     let extent = Extent::of(shape);
-    let expected = whole(kernel, &values, shape);
-    let mut out = vec![f64::NAN; expected.len()];
-    let mut reader = Reader(&values);
-    // Three workers take blocks in turn, last block first.
-    let mut workers = [Worker::new(), Worker::new(), Worker::new()];
+    let inputs: Vec<Elements<'_>> = values.iter().map(|input| Elements::from(&input[..])).collect();
+    let mut out = vec![f64::NAN; extent.len() as usize];
     let mut step = kernel.first(extent).expect("the kernel accepts the sample");
     let apply = loop {
         match step {
@@ -146,8 +146,8 @@ fn cut_up_equals_whole(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
                 };
                 for (index, piece) in pieces.iter().enumerate().rev() {
                     let slot = if scan.order() == Order::Any { index % 3 } else { index };
-                    let partial = &mut partials[slot];
-                    workers[index % 3].fold(&*scan, partial, piece.clone(), extent, &mut reader);
+                    let (partial, part) = (&mut partials[slot], part_of(&inputs, piece));
+                    workers[index % 3].fold(&*scan, partial, piece.start, extent, &part);
                 }
                 let mut total = scan.empty();
                 partials.into_iter().for_each(|partial| scan.combine(&mut total, partial));
@@ -157,11 +157,11 @@ fn cut_up_equals_whole(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
     };
     for (index, piece) in blocks(0..extent.len()).collect::<Vec<_>>().into_iter().enumerate().rev()
     {
-        workers[index % 3].apply(&*apply, piece, extent, &mut reader, |start, values| {
-            out[start as usize..][..values.len()].copy_from_slice(values);
-        });
+        let part = part_of(&inputs, &piece);
+        let mut out = ElementsMut::from(&mut out[piece.start as usize..piece.end as usize]);
+        workers[index % 3].apply(&*apply, piece.start, extent, &part, &mut out);
     }
-    assert_eq!(bits(&out), bits(&expected), "{kernel:?} cut up, {shape:?}");
+    out
 }
 
 fn nonfinite_is_borne(kernel: &dyn Kernel, inputs: usize) {

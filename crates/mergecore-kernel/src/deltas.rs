@@ -1,18 +1,20 @@
 //! Task vectors: base plus a combination of pruned, rescaled, sign-elected deltas.
 
+use mergecore_tensor::{Simd, Vectorize};
+
 use crate::gram::sum_products;
-use crate::{Apply, Arguments, Combination, KernelError, Order, Scan, Step, TILE, Tile};
+use crate::{Apply, Arguments, Combination, KernelError, Order, Scan, Step, Tile};
 
 /// Sets to zero the deltas that a method drops.
 ///
 /// ```
-/// use mergecore_kernel::Prune;
+/// use mergecore_kernel::{Prune, Simd};
 ///
 /// /// Keeps the elements of even index.
 /// struct EvenOnly;
 ///
 /// impl Prune for EvenOnly {
-///     fn prune(&self, _model: usize, start: u64, deltas: &mut [f64]) {
+///     fn prune(&self, _: Simd, _model: usize, start: u64, deltas: &mut [f64]) {
 ///         for (delta, index) in deltas.iter_mut().zip(start..) {
 ///             if index % 2 == 1 { *delta = 0.0 }
 ///         }
@@ -20,28 +22,29 @@ use crate::{Apply, Arguments, Combination, KernelError, Order, Scan, Step, TILE,
 /// }
 ///
 /// let mut deltas = [1.0, 2.0, 3.0];
-/// EvenOnly.prune(0, 1_025, &mut deltas);
+/// EvenOnly.prune(Simd::detect(), 0, 1_025, &mut deltas);
 /// assert_eq!(deltas, [0.0, 2.0, 0.0]);
 /// ```
 pub trait Prune: Send + Sync {
-    /// Prunes the deltas of one model, whose first has flat index `start`.
-    fn prune(&self, model: usize, start: u64, deltas: &mut [f64]);
+    /// Prunes the deltas of one model, whose first has flat index `start`, computing
+    /// with the given instruction set.
+    fn prune(&self, simd: Simd, model: usize, start: u64, deltas: &mut [f64]);
 }
 
 /// Drops nothing.
 ///
 /// ```
-/// use mergecore_kernel::{KeepAll, Prune};
+/// use mergecore_kernel::{KeepAll, Prune, Simd};
 ///
 /// let mut deltas = [1.0, -2.0];
-/// KeepAll.prune(0, 0, &mut deltas);
+/// KeepAll.prune(Simd::detect(), 0, 0, &mut deltas);
 /// assert_eq!(deltas, [1.0, -2.0]);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KeepAll;
 
 impl Prune for KeepAll {
-    fn prune(&self, _: usize, _: u64, _: &mut [f64]) {}
+    fn prune(&self, _: Simd, _: usize, _: u64, _: &mut [f64]) {}
 }
 
 /// How pruned deltas are scaled up to make good for what was dropped.
@@ -267,86 +270,170 @@ impl TaskVectors {
         }
     }
 
+    /// `divisors`: one a model, or none where nothing is rescaled.
     fn apply(self, prune: impl Prune + 'static, divisors: Vec<f64>) -> Step {
-        Step::apply(DeltaApply { vectors: self, prune, divisors })
+        let divisor = |model| divisors.get(model).copied().unwrap_or(1.0);
+        let factors = self.weights.iter().enumerate().map(|(model, w)| w / divisor(model));
+        let factors = factors.collect();
+        let mut total = if self.normalize { self.weights.iter().sum() } else { 1.0 };
+        if f64::abs(total) < 1e-8 {
+            total = 1.0;
+        }
+        Step::apply(DeltaApply { vectors: self, prune, factors, total })
     }
 }
 
-/// Turns the models of a tile into deltas, in place.
-fn subtract_base(base: &[f64], model: &mut [f64]) {
-    for (value, base) in model.iter_mut().zip(base) {
-        *value -= base;
+/// Turns a tile's model into its delta, in place.
+struct Subtract<'a> {
+    base: &'a [f64],
+    model: &'a mut [f64],
+}
+
+impl Vectorize for Subtract<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        for (value, base) in self.model.iter_mut().zip(self.base) {
+            *value -= base;
+        }
     }
 }
 
 struct DeltaApply<P> {
     vectors: TaskVectors,
     prune: P,
-    /// One a model, or empty where nothing is rescaled.
-    divisors: Vec<f64>,
+    /// Weight over divisor, one a model.
+    factors: Vec<f64>,
+    /// What a sum without sign election is divided by.
+    total: f64,
 }
 
 impl<P: Prune> Apply for DeltaApply<P> {
     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
+        let (start, simd) = (tile.start(), tile.simd());
+        let (base, models) = tile.split_base();
+        assert_eq!(models.len(), self.factors.len(), "a weight for each model");
+        for (index, model) in models.enumerate() {
+            simd.run(Subtract { base, model });
+            self.prune.prune(simd, index, start, model);
+        }
         let TaskVectors { weights, consensus, normalize, lambda, .. } = &self.vectors;
-        let start = tile.start();
-        let len = tile.len();
-        let mut votes = [0.0; TILE];
-        let votes = &mut votes[..len];
-        let (base, models) = tile.split_base();
-        for (index, deltas) in models.enumerate() {
-            subtract_base(base, deltas);
-            self.prune.prune(index, start, deltas);
-            if let Some(divisor) = self.divisors.get(index).filter(|d| **d != 1.0) {
-                deltas.iter_mut().for_each(|delta| *delta /= divisor);
-            }
-            let weight = weights[index];
-            for (delta, vote) in deltas.iter_mut().zip(votes.iter_mut()) {
-                *delta *= weight;
-                *vote += *delta;
-            }
-        }
-        let (base, models) = tile.split_base();
-        if *consensus {
-            let mut divisors = [0.0; TILE];
-            let divisors = &mut divisors[..len];
-            out.fill(0.0);
-            for (deltas, weight) in models.zip(weights) {
-                add_agreeing(deltas, votes, *weight, out, divisors);
-            }
-            if *normalize {
-                for (mixed, divisor) in out.iter_mut().zip(divisors) {
-                    *mixed /= if *divisor == 0.0 { 1.0 } else { *divisor };
-                }
-            }
-        } else {
-            out.copy_from_slice(votes);
-            let total: f64 = weights.iter().sum();
-            if *normalize && total.abs() >= 1e-8 {
-                out.iter_mut().for_each(|mixed| *mixed /= total);
-            }
-        }
-        for (out, base) in out.iter_mut().zip(base) {
-            let change = lambda * *out;
-            *out = if change == 0.0 { *base } else { base + change };
+        let (factors, total, lambda) = (&self.factors[..], self.total, *lambda);
+        let tile = &*tile;
+        match (*consensus, *normalize) {
+            (false, _) => simd.run(Sum { tile, factors, total, lambda, out }),
+            (true, false) => simd.run(Elect::<false> { tile, factors, weights, lambda, out }),
+            (true, true) => simd.run(Elect::<true> { tile, factors, weights, lambda, out }),
         }
     }
 }
 
-/// Adds the weighted deltas that have the elected sign, and their weight.
-fn add_agreeing(
-    deltas: &[f64],
-    votes: &[f64],
-    weight: f64,
-    mixed: &mut [f64],
-    divisors: &mut [f64],
-) {
-    for (((delta, vote), mixed), divisor) in deltas.iter().zip(votes).zip(mixed).zip(divisors) {
-        // A tie (zero) elects plus. A NaN agrees with the NaN it makes of the
-        // vote, so that it is not hidden.
-        let agrees = if *vote >= 0.0 { *delta > 0.0 } else { *delta < 0.0 || delta.is_nan() };
-        *mixed += if agrees { *delta } else { 0.0 };
-        *divisor += if agrees { weight } else { 0.0 };
+/// Elements computed at once, few enough to stay in registers.
+const LANES: usize = 16;
+
+/// Base plus the weighted deltas.
+struct Sum<'a, 't> {
+    tile: &'a Tile<'t>,
+    factors: &'a [f64],
+    total: f64,
+    lambda: f64,
+    out: &'a mut [f64],
+}
+
+impl Sum<'_, '_> {
+    #[inline(always)]
+    fn lanes(&mut self, at: usize, len: usize) {
+        let mut mixed = [0.0; LANES];
+        for (model, factor) in self.factors.iter().enumerate() {
+            let deltas = &self.tile.input(model + 1)[at..][..len];
+            for (mixed, delta) in mixed.iter_mut().zip(deltas) {
+                *mixed += delta * factor;
+            }
+        }
+        if self.total != 1.0 {
+            mixed.iter_mut().for_each(|mixed| *mixed /= self.total);
+        }
+        let base = &self.tile.input(0)[at..][..len];
+        add_to_base(base, &mixed, self.lambda, &mut self.out[at..][..len]);
+    }
+}
+
+impl Vectorize for Sum<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(mut self) {
+        let whole = self.tile.len() - self.tile.len() % LANES;
+        for at in (0..whole).step_by(LANES) {
+            self.lanes(at, LANES);
+        }
+        self.lanes(whole, self.tile.len() - whole);
+    }
+}
+
+/// Base plus the weighted deltas that have the elected sign.
+struct Elect<'a, 't, const NORMALIZE: bool> {
+    tile: &'a Tile<'t>,
+    factors: &'a [f64],
+    weights: &'a [f64],
+    lambda: f64,
+    out: &'a mut [f64],
+}
+
+impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
+    #[inline(always)]
+    fn lanes(&mut self, at: usize, len: usize) {
+        let deltas = |model: usize| &self.tile.input(model + 1)[at..][..len];
+        let mut votes = [0.0; LANES];
+        for (model, factor) in self.factors.iter().enumerate() {
+            for (vote, delta) in votes.iter_mut().zip(deltas(model)) {
+                *vote += delta * factor;
+            }
+        }
+        let (mut mixed, mut divisors) = ([0.0; LANES], [0.0; LANES]);
+        for (model, (factor, weight)) in self.factors.iter().zip(self.weights).enumerate() {
+            let lanes = mixed.iter_mut().zip(&mut divisors).zip(&votes);
+            for (((mixed, divisor), vote), delta) in lanes.zip(deltas(model)) {
+                let delta = delta * factor;
+                // A tie (zero) elects plus. A NaN agrees with the NaN it makes of the
+                // vote, so that it is not hidden.
+                let elects_plus = *vote >= 0.0;
+                let agrees = (elects_plus & (delta > 0.0)) | (!elects_plus & !(delta >= 0.0));
+                *mixed += if agrees { delta } else { 0.0 };
+                if NORMALIZE {
+                    *divisor += if agrees { *weight } else { 0.0 };
+                }
+            }
+        }
+        if NORMALIZE {
+            for (mixed, divisor) in mixed.iter_mut().zip(divisors) {
+                *mixed /= if divisor == 0.0 { 1.0 } else { divisor };
+            }
+        }
+        let base = &self.tile.input(0)[at..][..len];
+        add_to_base(base, &mixed, self.lambda, &mut self.out[at..][..len]);
+    }
+}
+
+impl<const NORMALIZE: bool> Vectorize for Elect<'_, '_, NORMALIZE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(mut self) {
+        let whole = self.tile.len() - self.tile.len() % LANES;
+        for at in (0..whole).step_by(LANES) {
+            self.lanes(at, LANES);
+        }
+        self.lanes(whole, self.tile.len() - whole);
+    }
+}
+
+#[inline(always)]
+fn add_to_base(base: &[f64], mixed: &[f64; LANES], lambda: f64, out: &mut [f64]) {
+    for ((out, base), mixed) in out.iter_mut().zip(base).zip(mixed) {
+        let change = lambda * mixed;
+        *out = if change == 0.0 { *base } else { base + change };
     }
 }
 
@@ -393,12 +480,12 @@ impl<P: Prune + 'static> Scan for NormScan<P> {
     }
 
     fn fold(&self, partial: &mut Self::Partial, tile: &mut Tile<'_>) {
-        let start = tile.start();
+        let (start, simd) = (tile.start(), tile.simd());
         let (base, models) = tile.split_base();
         for ((index, deltas), (before, after)) in models.enumerate().zip(partial) {
-            subtract_base(base, deltas);
+            simd.run(Subtract { base, model: deltas });
             *before = self.join(*before, self.measure(deltas));
-            self.prune.prune(index, start, deltas);
+            self.prune.prune(simd, index, start, deltas);
             *after = self.join(*after, self.measure(deltas));
         }
     }

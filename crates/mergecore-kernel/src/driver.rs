@@ -2,52 +2,19 @@
 
 use std::ops::Range;
 
-use mergecore_tensor::{Element, narrow_slice, widen_slice};
+use mergecore_tensor::{Element, Elements, ElementsMut, Simd};
 
 use crate::kernel::{Apply, ErasedPartial, ErasedScan};
 use crate::{BLOCK, Extent, Kernel, KernelError, Order, Step, TILE, Tile};
 
-/// Where a worker gets the inputs' elements from.
-///
-/// ```
-/// use mergecore_kernel::TileReader;
-///
-/// struct InMemory(Vec<Vec<f64>>);
-///
-/// impl TileReader for InMemory {
-///     fn inputs(&self) -> usize {
-///         self.0.len()
-///     }
-///
-///     fn read(&mut self, input: usize, start: u64, out: &mut [f64]) {
-///         out.copy_from_slice(&self.0[input][start as usize..][..out.len()]);
-///     }
-/// }
-///
-/// let mut two = [0.0; 2];
-/// InMemory(vec![vec![1.0, 2.0, 3.0]]).read(0, 1, &mut two);
-/// assert_eq!(two, [2.0, 3.0]);
-/// ```
-pub trait TileReader {
-    /// Number of inputs.
-    fn inputs(&self) -> usize;
-
-    /// Fills `out` with the elements of one input from flat index `start` on,
-    /// widened exactly.
-    fn read(&mut self, input: usize, start: u64, out: &mut [f64]);
-}
-
 /// One thread's scratch memory for running scans and applies tile by tile.
 ///
 /// ```
-/// use mergecore_kernel::{Extent, Kernel, KernelError, Step, TileReader, Worker, blocks};
+/// use mergecore_kernel::{Extent, Kernel, KernelError, Step, Worker, blocks};
+/// use mergecore_tensor::{Elements, ElementsMut};
 ///
-/// /// The output of a kernel, computed in one thread.
-/// fn run(
-///     kernel: &dyn Kernel,
-///     extent: Extent,
-///     reader: &mut dyn TileReader,
-/// ) -> Result<Vec<f64>, KernelError> {
+/// /// The output of a kernel of one input, computed in one thread.
+/// fn run(kernel: &dyn Kernel, extent: Extent, input: &[f32]) -> Result<Vec<f32>, KernelError> {
 ///     let mut worker = Worker::new();
 ///     let mut step = kernel.first(extent)?;
 ///     let apply = loop {
@@ -57,16 +24,16 @@ pub trait TileReader {
 ///                 let mut total = scan.empty();
 ///                 for block in scan.ranges(extent).into_iter().flat_map(blocks) {
 ///                     let mut partial = scan.empty();
-///                     worker.fold(&*scan, &mut partial, block, extent, reader);
+///                     let read = Elements::from(&input[block.start as usize..block.end as usize]);
+///                     worker.fold(&*scan, &mut partial, block.start, extent, &[read]);
 ///                     scan.combine(&mut total, partial);
 ///                 }
 ///                 step = scan.finish(total)?;
 ///             }
 ///         }
 ///     };
-///     let mut out = Vec::new();
-///     let all = 0..extent.len();
-///     worker.apply(&*apply, all, extent, reader, |_, tile| out.extend_from_slice(tile));
+///     let mut out = vec![0.0; input.len()];
+///     worker.apply(&*apply, 0, extent, &[Elements::from(input)], &mut ElementsMut::from(&mut out[..]));
 ///     Ok(out)
 /// }
 /// #
@@ -81,83 +48,98 @@ pub trait TileReader {
 /// #         Ok(Step::scan(GramScan::new(1, then)))
 /// #     }
 /// # }
-/// # struct InMemory(Vec<f64>);
-/// # impl TileReader for InMemory {
-/// #     fn inputs(&self) -> usize { 1 }
-/// #     fn read(&mut self, _: usize, start: u64, out: &mut [f64]) {
-/// #         out.copy_from_slice(&self.0[start as usize..][..out.len()]);
-/// #     }
-/// # }
-/// # let out = run(&Normed, Extent::of(&[2]), &mut InMemory(vec![0.0, 5.0]))?;
-/// # assert_eq!(out, [0.0, 1.0]);
+/// # assert_eq!(run(&Normed, Extent::of(&[2]), &[0.0, 5.0])?, [0.0, 1.0]);
 /// # Ok::<(), KernelError>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Worker {
+    simd: Simd,
     values: Vec<f64>,
 }
 
 impl Worker {
-    /// A worker without memory yet.
+    /// A worker without memory yet, that computes with the widest instruction set of
+    /// the CPU.
     pub fn new() -> Self {
         Worker::default()
     }
 
-    /// Folds a range of elements, which lies within one block or more, into a
-    /// partial.
+    /// A worker that computes with this instruction set; no result depends on it.
+    ///
+    /// ```
+    /// use mergecore_kernel::{Simd, Worker};
+    ///
+    /// let slow_everywhere = Worker::with_simd(Simd::BASELINE);
+    /// ```
+    pub fn with_simd(simd: Simd) -> Self {
+        Worker { simd, values: Vec::new() }
+    }
+
+    /// Folds a run of elements of all inputs, which begins at flat index `start` and
+    /// lies within one block or more, into a partial.
     ///
     /// # Panics
-    /// On a partial that another type of scan made, and where the scan asks for
-    /// an input that the reader has not.
+    /// On a partial that another type of scan made, on inputs of different lengths, and
+    /// where the scan asks for an input that is not there.
     pub fn fold(
         &mut self,
         scan: &dyn ErasedScan,
         partial: &mut ErasedPartial,
-        range: Range<u64>,
+        start: u64,
         extent: Extent,
-        reader: &mut dyn TileReader,
+        inputs: &[Elements<'_>],
     ) {
-        self.tiles(range, extent, reader, |tile| scan.fold(partial, tile));
+        self.tiles(start, extent, inputs, |tile| scan.fold(partial, tile));
     }
 
-    /// Computes a range of the output and hands it on tile by tile, with the
-    /// flat index of each tile's first element.
+    /// Computes the run of the output that belongs to a run of elements of all inputs,
+    /// which begins at flat index `start`.
     ///
     /// # Panics
-    /// Where the apply asks for an input that the reader has not.
+    /// On inputs and an output of different lengths, and where the apply asks for an
+    /// input that is not there.
     pub fn apply(
         &mut self,
         apply: &dyn Apply,
-        range: Range<u64>,
+        start: u64,
         extent: Extent,
-        reader: &mut dyn TileReader,
-        mut write: impl FnMut(u64, &[f64]),
+        inputs: &[Elements<'_>],
+        out: &mut ElementsMut<'_>,
     ) {
-        let mut out = [0.0; TILE];
-        self.tiles(range, extent, reader, |tile| {
-            let out = &mut out[..tile.len()];
-            apply.apply(tile, out);
-            write(tile.start(), out);
+        assert!(inputs.iter().all(|input| input.len() == out.len()), "runs of one length");
+        if let Some(combination) = apply.as_combination()
+            && combination.fused(self.simd, inputs, out)
+        {
+            return;
+        }
+        let simd = self.simd;
+        let mut values = [0.0; TILE];
+        self.tiles(start, extent, inputs, |tile| {
+            let values = &mut values[..tile.len()];
+            apply.apply(tile, values);
+            out.part((tile.start() - start) as usize, values.len()).narrow(simd, values);
         });
     }
 
     fn tiles(
         &mut self,
-        range: Range<u64>,
+        start: u64,
         extent: Extent,
-        reader: &mut dyn TileReader,
+        inputs: &[Elements<'_>],
         mut each: impl FnMut(&mut Tile<'_>),
     ) {
-        let inputs = reader.inputs();
-        self.values.resize(inputs * TILE, 0.0);
-        let mut start = range.start;
-        while start < range.end {
-            let len = (range.end - start).min(TILE as u64) as usize;
-            for input in 0..inputs {
-                reader.read(input, start, &mut self.values[input * TILE..][..len]);
+        let total = inputs.first().map_or(0, Elements::len);
+        assert!(inputs.iter().all(|input| input.len() == total), "inputs of one length");
+        self.values.resize(inputs.len() * TILE, 0.0);
+        let mut done = 0;
+        while done < total {
+            let len = (total - done).min(TILE);
+            for (input, values) in inputs.iter().zip(self.values.chunks_exact_mut(TILE)) {
+                input.part(done, len).widen(self.simd, &mut values[..len]);
             }
-            each(&mut Tile::new(start, len, extent, &mut self.values));
-            start += len as u64;
+            let at = start + done as u64;
+            each(&mut Tile::new(at, len, extent, self.simd, &mut self.values));
+            done += len;
         }
     }
 }
@@ -221,19 +203,17 @@ pub fn merge_slices<T: Element, O: Element>(
         }
     }
     let extent = Extent::of(shape);
+    let inputs: Vec<Elements<'_>> = inputs.iter().map(|input| Elements::from(*input)).collect();
     let mut worker = Worker::new();
-    let mut reader = SliceReader { inputs };
     let mut step = kernel.first(extent)?;
     loop {
         match step {
             Step::Scan(scan) => {
-                let total = scan_all(&*scan, extent, &mut worker, &mut reader);
+                let total = scan_all(&*scan, extent, &mut worker, &inputs);
                 step = scan.finish(total)?;
             }
             Step::Apply(apply) => {
-                worker.apply(&*apply, 0..extent.len(), extent, &mut reader, |start, values| {
-                    narrow_slice(values, &mut out[start as usize..][..values.len()]);
-                });
+                worker.apply(&*apply, 0, extent, &inputs, &mut ElementsMut::from(out));
                 return Ok(());
             }
         }
@@ -285,16 +265,17 @@ fn scan_all(
     scan: &dyn ErasedScan,
     extent: Extent,
     worker: &mut Worker,
-    reader: &mut dyn TileReader,
+    inputs: &[Elements<'_>],
 ) -> ErasedPartial {
+    let part = |range: &Range<u64>| part_of(inputs, range);
     let mut total = scan.empty();
     for range in scan.ranges(extent) {
         match scan.order() {
-            Order::Any => worker.fold(scan, &mut total, range, extent, reader),
+            Order::Any => worker.fold(scan, &mut total, range.start, extent, &part(&range)),
             Order::Blocks => {
                 for block in blocks(range) {
                     let mut partial = scan.empty();
-                    worker.fold(scan, &mut partial, block, extent, reader);
+                    worker.fold(scan, &mut partial, block.start, extent, &part(&block));
                     scan.combine(&mut total, partial);
                 }
             }
@@ -303,16 +284,8 @@ fn scan_all(
     total
 }
 
-struct SliceReader<'a, T> {
-    inputs: &'a [&'a [T]],
-}
-
-impl<T: Element> TileReader for SliceReader<'_, T> {
-    fn inputs(&self) -> usize {
-        self.inputs.len()
-    }
-
-    fn read(&mut self, input: usize, start: u64, out: &mut [f64]) {
-        widen_slice(&self.inputs[input][start as usize..][..out.len()], out);
-    }
+/// The same run of elements of each input.
+pub(crate) fn part_of<'a>(inputs: &[Elements<'a>], range: &Range<u64>) -> Vec<Elements<'a>> {
+    let len = (range.end - range.start) as usize;
+    inputs.iter().map(|input| input.part(range.start as usize, len)).collect()
 }

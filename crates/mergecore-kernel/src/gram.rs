@@ -1,5 +1,7 @@
 //! The Gram matrix of the inputs: every dot product and squared norm, in one scan.
 
+use mergecore_tensor::Vectorize;
+
 use crate::{KernelError, Order, Scan, Step, Tile};
 
 /// Dot products of all pairs of inputs, taken as flat vectors.
@@ -95,14 +97,8 @@ where
     }
 
     fn fold(&self, partial: &mut Gram, tile: &mut Tile<'_>) {
-        let mut dots = partial.dots.iter_mut();
-        for i in 0..self.inputs {
-            for j in i..self.inputs {
-                if let Some(total) = dots.next() {
-                    *total += dot(tile.input(i), tile.input(j));
-                }
-            }
-        }
+        let (tile, inputs) = (&*tile, self.inputs);
+        tile.simd().run(AddDots { tile, inputs, dots: &mut partial.dots });
     }
 
     fn combine(&self, total: &mut Gram, next: Gram) {
@@ -116,9 +112,9 @@ where
     }
 }
 
-const LANES: usize = 8;
+const LANES: usize = 32;
 
-/// Dot product in a fixed shape: eight lanes, then a fixed tree.
+/// Dot product in a fixed shape: 32 lanes, then a fixed tree.
 ///
 /// # Panics
 /// If the slices differ in length.
@@ -132,8 +128,8 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Sum of `term(x, y)` over both slices, in a fixed shape: element `i` goes to
-/// lane `i % 8`, the lanes are added pairwise.
-#[inline]
+/// lane `i % 32`, the lanes are added in halves.
+#[inline(always)]
 pub(crate) fn sum_products(a: &[f64], b: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
     let mut lanes = [0.0; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
@@ -146,6 +142,34 @@ pub(crate) fn sum_products(a: &[f64], b: &[f64], term: impl Fn(f64, f64) -> f64)
     for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
         *lane += term(*a, *b);
     }
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + e) + (c + g)) + ((b + f) + (d + h))
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Adds a tile's dot products to those of a block.
+struct AddDots<'a, 't> {
+    tile: &'a Tile<'t>,
+    inputs: usize,
+    dots: &'a mut [f64],
+}
+
+impl Vectorize for AddDots<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        let mut dots = self.dots.iter_mut();
+        for i in 0..self.inputs {
+            let (a, rest) = (self.tile.input(i), &mut dots);
+            for (j, total) in (i..self.inputs).zip(rest) {
+                *total += sum_products(a, self.tile.input(j), |x, y| x * y);
+            }
+        }
+    }
 }

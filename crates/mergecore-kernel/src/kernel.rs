@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 
-use crate::{Extent, KernelError, Tile};
+use crate::{Combination, Extent, KernelError, Tile};
 
 /// A merge method bound to one output tensor: parameters resolved, number of
 /// inputs known.
@@ -88,6 +88,12 @@ pub trait Kernel: Send + Sync + fmt::Debug {
 pub trait Apply: Send + Sync {
     /// Writes the tile's output elements; `out` is as long as the tile.
     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]);
+
+    /// The linear combination that this is, if it is one: drivers compute it without
+    /// the detour through tiles, to the same bits.
+    fn as_combination(&self) -> Option<&Combination> {
+        None
+    }
 }
 
 /// How a scan's partials come together.

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "ndarray")]
 mod arrays;
+#[cfg(feature = "masks")]
+mod chacha;
 mod combine;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -21,13 +23,13 @@ mod tile;
 pub use arrays::{merge_arrays, merge_arrays_onto_base};
 pub use combine::Combination;
 pub use deltas::{KeepAll, Prune, Rescale, TaskVectors};
-pub use driver::{TileReader, Worker, blocks, merge_slices, merge_slices_onto_base};
+pub use driver::{Worker, blocks, merge_slices, merge_slices_onto_base};
 pub use error::KernelError;
 pub use gram::{Gram, GramScan, dot};
 pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, Scan, Step};
 #[cfg(feature = "masks")]
 pub use mask::RandomMask;
-pub use mergecore_tensor::Element;
+pub use mergecore_tensor::{Element, Elements, ElementsMut, Simd, Vectorize};
 pub use method::{
     Argument, Arguments, Binding, DefaultValue, Inputs, Method, Parameter, ParameterKind, Scope,
     StreamKey,

@@ -1,10 +1,10 @@
 //! Random masks that anyone can draw again: a counter-based generator,
 //! positioned at the element.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use mergecore_tensor::{Simd, Vectorize};
 
-use crate::{KernelError, Prune, StreamKey, TILE};
+use crate::chacha::{BATCH, ChaCha8, WORDS};
+use crate::{KernelError, Prune, StreamKey};
 
 /// Keeps each element of each model independently with the model's density: the
 /// masks of DARE ([arXiv:2311.03099](https://arxiv.org/abs/2311.03099)).
@@ -15,13 +15,13 @@ use crate::{KernelError, Prune, StreamKey, TILE};
 /// whatever order. Pruning a model without a density panics.
 ///
 /// ```
-/// use mergecore_kernel::{Prune, RandomMask, StreamKey};
+/// use mergecore_kernel::{Prune, RandomMask, Simd, StreamKey};
 ///
 /// let mask = RandomMask::new(StreamKey::from_seed(7), &[0.5])?;
 /// let mut all = vec![1.0; 10_000];
-/// mask.prune(0, 0, &mut all);
+/// mask.prune(Simd::detect(), 0, 0, &mut all);
 /// let mut part = vec![1.0; 100];
-/// mask.prune(0, 5_000, &mut part);
+/// mask.prune(Simd::detect(), 0, 5_000, &mut part);
 /// assert_eq!(part, all[5_000..5_100]);
 /// # Ok::<(), mergecore_kernel::KernelError>(())
 /// ```
@@ -57,22 +57,40 @@ impl RandomMask {
 }
 
 impl Prune for RandomMask {
-    fn prune(&self, model: usize, start: u64, deltas: &mut [f64]) {
+    fn prune(&self, simd: Simd, model: usize, start: u64, deltas: &mut [f64]) {
         let threshold = self.thresholds[model];
-        if threshold > u64::from(u32::MAX) {
-            return;
+        let Ok(threshold) = u32::try_from(threshold) else { return };
+        let stream = ChaCha8 { key: self.key.0, stream: model as u64 };
+        // Tiles begin with a block of the stream; what begins within one skips its
+        // first words.
+        let mut skip = (start % WORDS as u64) as usize;
+        let mut block = start / WORDS as u64;
+        let mut rest = deltas;
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at_mut(rest.len().min(BATCH * WORDS - skip));
+            simd.run(Drop { stream, block, skip, threshold, deltas: part });
+            (skip, block, rest) = (0, block + BATCH as u64, after);
         }
-        let mut generator = ChaCha8Rng::from_seed(self.key.0);
-        generator.set_stream(model as u64);
-        generator.set_word_pos(u128::from(start));
-        let mut words = [0; 4 * TILE];
-        for deltas in deltas.chunks_mut(TILE) {
-            let words = &mut words[..4 * deltas.len()];
-            generator.fill_bytes(words);
-            for (delta, word) in deltas.iter_mut().zip(words.as_chunks().0) {
-                let kept = u64::from(u32::from_le_bytes(*word)) < threshold;
-                *delta = if kept { *delta } else { 0.0 };
-            }
+    }
+}
+
+/// Sets to zero the deltas whose word is not below the threshold; at most a batch.
+struct Drop<'a> {
+    stream: ChaCha8,
+    block: u64,
+    skip: usize,
+    threshold: u32,
+    deltas: &'a mut [f64],
+}
+
+impl Vectorize for Drop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        let words = self.stream.batch(self.block);
+        for (delta, word) in self.deltas.iter_mut().zip(&words.as_flattened()[self.skip..]) {
+            *delta = if *word < self.threshold { *delta } else { 0.0 };
         }
     }
 }

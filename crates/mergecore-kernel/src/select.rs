@@ -44,7 +44,7 @@ pub trait Keys: Send + Sync + 'static {
 /// assert!(magnitude_key(-2.0) > magnitude_key(1.5));
 /// assert_eq!(magnitude_key(-0.0), magnitude_key(0.0));
 /// ```
-#[inline]
+#[inline(always)]
 pub fn magnitude_key(value: f64) -> u64 {
     value.to_bits() & (u64::MAX >> 1)
 }

@@ -1,5 +1,7 @@
 //! The piece of all inputs that a kernel sees at a time.
 
+use mergecore_tensor::Simd;
+
 /// Elements per [`Tile`], except for the last of a tensor: few enough that a
 /// tile of several inputs stays in the first-level cache.
 pub const TILE: usize = 1024;
@@ -92,15 +94,22 @@ pub struct Tile<'a> {
     start: u64,
     len: usize,
     extent: Extent,
+    simd: Simd,
     values: &'a mut [f64],
 }
 
 impl<'a> Tile<'a> {
     /// A tile over `values`, which holds each input's `len` elements in turn,
     /// [`TILE`] apart.
-    pub(crate) fn new(start: u64, len: usize, extent: Extent, values: &'a mut [f64]) -> Self {
+    pub(crate) fn new(
+        start: u64,
+        len: usize,
+        extent: Extent,
+        simd: Simd,
+        values: &'a mut [f64],
+    ) -> Self {
         debug_assert!(len <= TILE && values.len().is_multiple_of(TILE));
-        Tile { start, len, extent, values }
+        Tile { start, len, extent, simd, values }
     }
 
     /// Flat, row-major index of the tile's first element within the tensor.
@@ -121,6 +130,11 @@ impl<'a> Tile<'a> {
     /// The whole tensor's extent.
     pub fn extent(&self) -> Extent {
         self.extent
+    }
+
+    /// The instruction set to compute with.
+    pub fn simd(&self) -> Simd {
+        self.simd
     }
 
     /// Number of inputs.
@@ -149,7 +163,7 @@ impl<'a> Tile<'a> {
     ///
     /// # Panics
     /// If there are no inputs.
-    pub fn split_base(&mut self) -> (&[f64], impl Iterator<Item = &mut [f64]>) {
+    pub fn split_base(&mut self) -> (&[f64], impl ExactSizeIterator<Item = &mut [f64]>) {
         let (base, models) = self.values.split_at_mut(TILE);
         let len = self.len;
         (&base[..len], models.chunks_exact_mut(TILE).map(move |model| &mut model[..len]))

@@ -2,7 +2,7 @@
 #![cfg(feature = "conformance")]
 
 use mergecore_kernel::{
-    Combination, Extent, GramScan, KeepAll, Kernel, KernelError, Keys, Prune, Rescale, Step,
+    Combination, Extent, GramScan, KeepAll, Kernel, KernelError, Keys, Prune, Rescale, Simd, Step,
     TaskVectors, Tile, magnitude_key, select,
 };
 
@@ -43,7 +43,7 @@ impl Keys for Coarse {
 struct Keep(Vec<mergecore_kernel::Cutoff>);
 
 impl Prune for Keep {
-    fn prune(&self, model: usize, start: u64, deltas: &mut [f64]) {
+    fn prune(&self, _: Simd, model: usize, start: u64, deltas: &mut [f64]) {
         for (delta, index) in deltas.iter_mut().zip(start..) {
             *delta = if self.0[model].keeps(Coarse::key(*delta), index) { *delta } else { 0.0 };
         }

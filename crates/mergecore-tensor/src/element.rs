@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use crate::DType;
+use crate::{DType, Elements, ElementsMut, Simd, Vectorize};
 
 mod sealed {
     pub trait Sealed {}
@@ -55,17 +55,92 @@ pub trait Element:
     /// assert_eq!(f16::narrow(f64::NAN).to_bits(), 0x7e00);
     /// ```
     fn narrow(value: f64) -> Self;
+
+    /// Whether the value is neither NaN nor infinite.
+    ///
+    /// ```
+    /// use mergecore_tensor::{Element, bf16};
+    ///
+    /// assert!(Element::is_finite(bf16::MAX) && !Element::is_finite(bf16::INFINITY));
+    /// ```
+    fn is_finite(self) -> bool;
+
+    /// Whether two values have the same bits.
+    ///
+    /// ```
+    /// use mergecore_tensor::Element;
+    ///
+    /// assert!(!0f32.is_identical(-0.0));
+    /// ```
+    fn is_identical(self, other: Self) -> bool;
+
+    /// [`narrow`](Self::narrow) of a fixed number of values at once, in a form that
+    /// vectorises.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn narrow_lanes(values: &[f64; LANES], out: &mut [Self; LANES]) {
+        for (narrow, value) in out.iter_mut().zip(values) {
+            *narrow = Self::narrow(*value);
+        }
+    }
+
+    #[doc(hidden)]
+    fn elements(slice: &[Self]) -> Elements<'_>;
+
+    #[doc(hidden)]
+    fn from_elements(elements: Elements<'_>) -> Option<&[Self]>;
+
+    #[doc(hidden)]
+    fn elements_mut(slice: &mut [Self]) -> ElementsMut<'_>;
+}
+
+/// Values that [`Element::narrow_lanes`] rounds at once.
+#[doc(hidden)]
+pub const LANES: usize = 32;
+
+macro_rules! views {
+    ($variant:ident) => {
+        #[inline]
+        fn elements(slice: &[Self]) -> Elements<'_> {
+            Elements::$variant(slice)
+        }
+
+        #[inline]
+        fn from_elements(elements: Elements<'_>) -> Option<&[Self]> {
+            match elements {
+                Elements::$variant(slice) => Some(slice),
+                _ => None,
+            }
+        }
+
+        #[inline]
+        fn elements_mut(slice: &mut [Self]) -> ElementsMut<'_> {
+            ElementsMut::$variant(slice)
+        }
+
+        #[inline(always)]
+        fn is_identical(self, other: Self) -> bool {
+            self.to_bits() == other.to_bits()
+        }
+    };
 }
 
 impl Element for f64 {
     const DTYPE: DType = DType::F64;
 
-    #[inline]
+    views!(F64);
+
+    #[inline(always)]
+    fn is_finite(self) -> bool {
+        f64::is_finite(self)
+    }
+
+    #[inline(always)]
     fn widen(self) -> f64 {
         self
     }
 
-    #[inline]
+    #[inline(always)]
     fn narrow(value: f64) -> Self {
         if value.is_nan() { f64::from_bits(0x7ff8_0000_0000_0000) } else { value }
     }
@@ -74,12 +149,19 @@ impl Element for f64 {
 impl Element for f32 {
     const DTYPE: DType = DType::F32;
 
-    #[inline]
+    views!(F32);
+
+    #[inline(always)]
+    fn is_finite(self) -> bool {
+        f32::is_finite(self)
+    }
+
+    #[inline(always)]
     fn widen(self) -> f64 {
         f64::from(self)
     }
 
-    #[inline]
+    #[inline(always)]
     fn narrow(value: f64) -> Self {
         if value.is_nan() { f32::from_bits(0x7fc0_0000) } else { value as f32 }
     }
@@ -88,12 +170,19 @@ impl Element for f32 {
 impl Element for bf16 {
     const DTYPE: DType = DType::Bf16;
 
-    #[inline]
+    views!(Bf16);
+
+    #[inline(always)]
+    fn is_finite(self) -> bool {
+        self.to_bits() & 0x7f80 != 0x7f80
+    }
+
+    #[inline(always)]
     fn widen(self) -> f64 {
         f64::from(f32::from_bits(u32::from(self.to_bits()) << 16))
     }
 
-    #[inline]
+    #[inline(always)]
     fn narrow(value: f64) -> Self {
         let bits = f32_rounded_to_odd(value).to_bits();
         let even = (bits >> 16) & 1;
@@ -101,12 +190,30 @@ impl Element for bf16 {
         let bits = if value.is_nan() { 0x7fc0 } else { rounded };
         bf16::from_bits(bits as u16)
     }
+
+    #[inline(always)]
+    fn narrow_lanes(values: &[f64; LANES], out: &mut [Self; LANES]) {
+        let Some(odd) = lanes_rounded_to_odd(values) else {
+            return narrow_each(values, out);
+        };
+        for (narrow, odd) in out.iter_mut().zip(odd) {
+            let even = (odd >> 16) & 1;
+            *narrow = bf16::from_bits((odd.wrapping_add(0x7fff + even) >> 16) as u16);
+        }
+    }
 }
 
 impl Element for f16 {
     const DTYPE: DType = DType::F16;
 
-    #[inline]
+    views!(F16);
+
+    #[inline(always)]
+    fn is_finite(self) -> bool {
+        self.to_bits() & 0x7c00 != 0x7c00
+    }
+
+    #[inline(always)]
     fn widen(self) -> f64 {
         let bits = u32::from(self.to_bits());
         let sign = (bits & 0x8000) << 16;
@@ -118,29 +225,45 @@ impl Element for f16 {
         f64::from(f32::from_bits(scaled | exponent | sign))
     }
 
-    #[inline]
+    #[inline(always)]
     fn narrow(value: f64) -> Self {
-        const SMALLEST_NORMAL: u32 = 113 << 23;
-        const OVERFLOW: u32 = 143 << 23;
-        let bits = f32_rounded_to_odd(value).to_bits();
-        let sign = (bits >> 16) & 0x8000;
-        let magnitude = bits & 0x7fff_ffff;
-        let even = (magnitude >> 13) & 1;
-        let normal = magnitude.wrapping_sub(112 << 23).wrapping_add(0xfff + even) >> 13;
-        // Adding one half leaves f16's subnormal grid as the sum's last bits, so
-        // the addition itself rounds to it.
-        let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
-        let finite = if magnitude < SMALLEST_NORMAL { subnormal } else { normal };
-        let rounded = sign | if magnitude >= OVERFLOW { 0x7c00 } else { finite };
+        let rounded = f16_from_odd(f32_rounded_to_odd(value).to_bits());
         let bits = if value.is_nan() { 0x7e00 } else { rounded };
         f16::from_bits(bits as u16)
     }
+
+    #[inline(always)]
+    fn narrow_lanes(values: &[f64; LANES], out: &mut [Self; LANES]) {
+        let Some(odd) = lanes_rounded_to_odd(values) else {
+            return narrow_each(values, out);
+        };
+        for (narrow, odd) in out.iter_mut().zip(odd) {
+            *narrow = f16::from_bits(f16_from_odd(odd) as u16);
+        }
+    }
+}
+
+/// The bits of the f16 nearest to a number, given as the bits of an `f32` that was
+/// rounded to odd.
+#[inline(always)]
+fn f16_from_odd(bits: u32) -> u32 {
+    const SMALLEST_NORMAL: u32 = 113 << 23;
+    const OVERFLOW: u32 = 143 << 23;
+    let sign = (bits >> 16) & 0x8000;
+    let magnitude = bits & 0x7fff_ffff;
+    let even = (magnitude >> 13) & 1;
+    let normal = magnitude.wrapping_sub(112 << 23).wrapping_add(0xfff + even) >> 13;
+    // Adding one half leaves f16's subnormal grid as the sum's last bits, so
+    // the addition itself rounds to it.
+    let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
+    let finite = if magnitude < SMALLEST_NORMAL { subnormal } else { normal };
+    sign | if magnitude >= OVERFLOW { 0x7c00 } else { finite }
 }
 
 /// Rounds to odd: a value that `f32` cannot hold becomes the neighbour whose
 /// last bit is set. A second rounding, to a type of fewer bits, then gives what
 /// one rounding of `value` would.
-#[inline]
+#[inline(always)]
 fn f32_rounded_to_odd(value: f64) -> f32 {
     let nearest = value as f32;
     let back = f64::from(nearest);
@@ -149,39 +272,103 @@ fn f32_rounded_to_odd(value: f64) -> f32 {
     f32::from_bits(nearest.to_bits().wrapping_sub(away) | inexact)
 }
 
-/// Widens a slice exactly.
-///
-/// # Panics
-/// If the slices differ in length.
-///
-/// ```
-/// let mut wide = [0.0; 2];
-/// mergecore_tensor::widen_slice(&[0.5f32, -2.0], &mut wide);
-/// assert_eq!(wide, [0.5, -2.0]);
-/// ```
-pub fn widen_slice<T: Element>(values: &[T], out: &mut [f64]) {
-    assert_eq!(values.len(), out.len(), "slices of different length");
-    for (wide, value) in out.iter_mut().zip(values) {
-        *wide = value.widen();
+/// As [`f32_rounded_to_odd`], by integer operations, which are faster: the bits of the
+/// `f32`s, or `None` where a value is NaN or lies between zero and the smallest normal
+/// `f32`, where this way would round twice.
+#[inline(always)]
+fn lanes_rounded_to_odd(values: &[f64; LANES]) -> Option<[u32; LANES]> {
+    // What f32 has no room for, all in the last bits of an f64's significand.
+    const REST: u64 = (1 << 29) - 1;
+    let mut odd = [0; LANES];
+    for (odd, value) in odd.iter_mut().zip(values) {
+        let bits = value.to_bits();
+        let sticky = bits | ((bits & REST) + REST);
+        *odd = (f64::from_bits(sticky & !REST) as f32).to_bits();
+    }
+    let unusual = odd.iter().fold(false, |unusual, bits| {
+        let magnitude = bits & 0x7fff_ffff;
+        // Both ends by one comparison: zero wraps round to the largest number.
+        unusual | (magnitude.wrapping_sub(1) < 0x007f_ffff) | (magnitude > 0x7f80_0000)
+    });
+    if unusual { None } else { Some(odd) }
+}
+
+#[cold]
+#[inline(never)]
+fn narrow_each<T: Element>(values: &[f64; LANES], out: &mut [T; LANES]) {
+    for (narrow, value) in out.iter_mut().zip(values) {
+        *narrow = T::narrow(*value);
     }
 }
 
-/// Rounds a slice once, to nearest, ties to even.
-///
-/// # Panics
-/// If the slices differ in length.
-///
-/// ```
-/// use mergecore_tensor::{bf16, narrow_slice};
-///
-/// let mut narrow = [bf16::ZERO; 2];
-/// narrow_slice(&[0.5, 1.0 / 3.0], &mut narrow);
-/// assert_eq!(narrow.map(f32::from), [0.5, 0.333984375]);
-/// ```
-pub fn narrow_slice<T: Element>(values: &[f64], out: &mut [T]) {
-    assert_eq!(values.len(), out.len(), "slices of different length");
-    for (narrow, value) in out.iter_mut().zip(values) {
-        *narrow = T::narrow(*value);
+impl Simd {
+    /// Widens a slice exactly.
+    ///
+    /// # Panics
+    /// If the slices differ in length.
+    ///
+    /// ```
+    /// let mut wide = [0.0; 2];
+    /// mergecore_tensor::Simd::detect().widen(&[0.5f32, -2.0], &mut wide);
+    /// assert_eq!(wide, [0.5, -2.0]);
+    /// ```
+    pub fn widen<T: Element>(self, values: &[T], out: &mut [f64]) {
+        assert_eq!(values.len(), out.len(), "slices of different length");
+        self.run(Widen { values, out });
+    }
+
+    /// Rounds a slice once, to nearest, ties to even.
+    ///
+    /// # Panics
+    /// If the slices differ in length.
+    ///
+    /// ```
+    /// use mergecore_tensor::{Simd, bf16};
+    ///
+    /// let mut narrow = [bf16::ZERO; 2];
+    /// Simd::detect().narrow(&[0.5, 1.0 / 3.0], &mut narrow);
+    /// assert_eq!(narrow.map(f32::from), [0.5, 0.333984375]);
+    /// ```
+    pub fn narrow<T: Element>(self, values: &[f64], out: &mut [T]) {
+        assert_eq!(values.len(), out.len(), "slices of different length");
+        self.run(Narrow { values, out });
+    }
+}
+
+struct Widen<'a, T> {
+    values: &'a [T],
+    out: &'a mut [f64],
+}
+
+impl<T: Element> Vectorize for Widen<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        for (wide, value) in self.out.iter_mut().zip(self.values) {
+            *wide = value.widen();
+        }
+    }
+}
+
+struct Narrow<'a, T> {
+    values: &'a [f64],
+    out: &'a mut [T],
+}
+
+impl<T: Element> Vectorize for Narrow<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        let (values, rest) = self.values.as_chunks::<LANES>();
+        let (out, out_rest) = self.out.as_chunks_mut::<LANES>();
+        for (values, out) in values.iter().zip(out) {
+            T::narrow_lanes(values, out);
+        }
+        for (narrow, value) in out_rest.iter_mut().zip(rest) {
+            *narrow = T::narrow(*value);
+        }
     }
 }
 
@@ -212,6 +399,27 @@ mod tests {
         assert_eq!(bf16::narrow(value).to_bits(), expected, "bf16 {value:e}");
         let expected = naive_narrow(value, 0x7c00, |b| f16::from_bits(b).to_f64());
         assert_eq!(f16::narrow(value).to_bits(), expected, "f16 {value:e}");
+        check_lanes(&[value; LANES]);
+        let mut mixed = [1.0 / 3.0; LANES];
+        mixed[5] = value;
+        check_lanes(&mixed);
+    }
+
+    /// Rounding many at once gives what rounding each does, with every instruction set.
+    fn check_lanes(values: &[f64]) {
+        fn of<T: Element + PartialEq>(values: &[f64]) {
+            let each: Vec<T> = values.iter().map(|value| T::narrow(*value)).collect();
+            for simd in Simd::available() {
+                let mut lanes = vec![T::default(); values.len()];
+                simd.narrow(values, &mut lanes);
+                let equal = each.iter().zip(&lanes).all(|(a, b)| a.is_identical(*b));
+                assert!(equal, "{} {simd} {values:?}", T::DTYPE);
+            }
+        }
+        of::<bf16>(values);
+        of::<f16>(values);
+        of::<f32>(values);
+        of::<f64>(values);
     }
 
     #[test]
@@ -276,6 +484,27 @@ mod tests {
         }
         assert_eq!(f32::narrow(-f64::NAN).to_bits(), 0x7fc0_0000);
         assert_eq!(f64::narrow(-f64::NAN).to_bits(), 0x7ff8_0000_0000_0000);
+        let mut odd = [0.5; 2 * LANES + 3];
+        odd[3] = f64::from_bits(f64::NAN.to_bits() | 0xbeef);
+        odd[LANES + 1] = -f64::NAN;
+        odd[2 * LANES + 1] = f64::INFINITY;
+        check_lanes(&odd);
+    }
+
+    #[test]
+    fn every_half_widens_alike_with_every_instruction_set() {
+        let all: Vec<u16> = (0..=u16::MAX).collect();
+        fn check<T: Element>(values: &[T]) {
+            for simd in Simd::available() {
+                let mut wide = vec![0.0; values.len()];
+                simd.widen(values, &mut wide);
+                for (value, wide) in values.iter().zip(wide) {
+                    assert_eq!(value.widen().to_bits(), wide.to_bits(), "{simd}");
+                }
+            }
+        }
+        check(&all.iter().map(|bits| bf16::from_bits(*bits)).collect::<Vec<_>>());
+        check(&all.iter().map(|bits| f16::from_bits(*bits)).collect::<Vec<_>>());
     }
 
     proptest! {

@@ -1,10 +1,14 @@
 //! NaN and infinity, found before they spread.
 
+use crate::{Element, Simd, Vectorize};
+
 /// How many values of a slice are NaN or infinite, and where the first stands.
 ///
 /// ```
+/// use mergecore_tensor::{Elements, Simd};
+///
 /// let row = [1.0, f64::INFINITY, f64::NAN];
-/// if let Some(found) = mergecore_tensor::find_nonfinite(&row) {
+/// if let Some(found) = Elements::from(&row[..]).find_nonfinite(Simd::detect()) {
 ///     assert_eq!((found.count, found.first), (2, 1));
 /// }
 /// ```
@@ -16,21 +20,51 @@ pub struct NonFinite {
     pub first: u64,
 }
 
-/// Looks for NaN and infinite values; `None` where all are finite.
-///
-/// ```
-/// use mergecore_tensor::{NonFinite, find_nonfinite};
-///
-/// assert_eq!(find_nonfinite(&[1.0, 2.0]), None);
-/// let found = find_nonfinite(&[1.0, f64::NAN, f64::INFINITY]);
-/// assert_eq!(found, Some(NonFinite { count: 2, first: 1 }));
-/// ```
-pub fn find_nonfinite(values: &[f64]) -> Option<NonFinite> {
-    // Counting without an early exit vectorises; the search runs only on a hit.
-    let count: u64 = values.iter().map(|value| u64::from(!value.is_finite())).sum();
-    if count == 0 {
+/// Counting without an early exit vectorises; the search runs only on a hit.
+pub(crate) fn find<T: Element>(simd: Simd, values: &[T]) -> Option<NonFinite> {
+    if simd.run(AllFinite(values)) {
         return None;
     }
+    let count = values.iter().filter(|value| !value.is_finite()).count() as u64;
     let first = values.iter().position(|value| !value.is_finite())? as u64;
     Some(NonFinite { count, first })
+}
+
+struct AllFinite<'a, T>(&'a [T]);
+
+impl<T: Element> Vectorize for AllFinite<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn vectorize(self) -> bool {
+        self.0.iter().fold(true, |all, value| all & value.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bf16, f16};
+
+    #[test]
+    fn every_half_is_judged_rightly() {
+        for bits in 0..=u16::MAX {
+            let (b, h) = (bf16::from_bits(bits), f16::from_bits(bits));
+            assert_eq!(Element::is_finite(b), b.to_f64().is_finite());
+            assert_eq!(Element::is_finite(h), h.to_f64().is_finite());
+        }
+    }
+
+    #[test]
+    fn counted_and_placed_with_every_instruction_set() {
+        let mut values = vec![1.5f32; 1000];
+        for simd in Simd::available() {
+            assert_eq!(find(simd, &values), None);
+        }
+        values[313] = f32::NAN;
+        values[999] = f32::NEG_INFINITY;
+        for simd in Simd::available() {
+            assert_eq!(find(simd, &values), Some(NonFinite { count: 2, first: 313 }));
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Trim: of each task vector only the largest magnitudes are kept.
 
 use mergecore_kernel::{
-    Cutoff, Extent, KernelError, Keys, Prune, Step, TaskVectors, Tile, magnitude_key, select,
+    Cutoff, Extent, KernelError, Keys, Prune, Simd, Step, TaskVectors, Tile, Vectorize,
+    magnitude_key, select,
 };
 
 /// How many of `n` elements a density keeps: the whole part of `density * n`, taken
@@ -37,7 +38,22 @@ struct DeltaMagnitudes;
 impl Keys for DeltaMagnitudes {
     fn keys(&self, lane: usize, tile: &Tile<'_>, out: &mut [u64]) {
         let (base, model) = (tile.input(0), tile.input(lane + 1));
-        for ((key, model), base) in out.iter_mut().zip(model).zip(base) {
+        tile.simd().run(DeltaKeys { base, model, out });
+    }
+}
+
+struct DeltaKeys<'a> {
+    base: &'a [f64],
+    model: &'a [f64],
+    out: &'a mut [u64],
+}
+
+impl Vectorize for DeltaKeys<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        for ((key, model), base) in self.out.iter_mut().zip(self.model).zip(self.base) {
             *key = magnitude_key(model - base);
         }
     }
@@ -49,13 +65,34 @@ struct Trim {
 }
 
 impl Prune for Trim {
-    fn prune(&self, model: usize, start: u64, deltas: &mut [f64]) {
+    fn prune(&self, simd: Simd, model: usize, start: u64, deltas: &mut [f64]) {
         let cutoff = self.cutoffs[model];
         if cutoff == Cutoff::ALL {
             return;
         }
-        for (delta, index) in deltas.iter_mut().zip(start..) {
-            *delta = if cutoff.keeps(magnitude_key(*delta), index) { *delta } else { 0.0 };
+        // Up to here elements of exactly the cutoff's key are kept, from here on not.
+        let middle = cutoff.equal_below.saturating_sub(start).min(deltas.len() as u64);
+        let (below, above) = deltas.split_at_mut(middle as usize);
+        simd.run(KeepFrom { least: cutoff.key.min(i64::MAX as u64), deltas: below });
+        simd.run(KeepFrom { least: cutoff.key.min(i64::MAX as u64 - 1) + 1, deltas: above });
+    }
+}
+
+/// Sets to zero the deltas whose key is less than `least`.
+struct KeepFrom<'a> {
+    least: u64,
+    deltas: &'a mut [f64],
+}
+
+impl Vectorize for KeepFrom<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        // Keys have 63 bits: signed comparisons do, which more instruction sets have.
+        let least = self.least as i64;
+        for delta in self.deltas {
+            *delta = if magnitude_key(*delta) as i64 >= least { *delta } else { 0.0 };
         }
     }
 }

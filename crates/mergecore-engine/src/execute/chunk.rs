@@ -1,10 +1,11 @@
-//! One worker's buffers: a chunk of every input, decoded tile by tile.
+//! One worker's buffers: a chunk of every input, and of the output.
 
 use std::ops::Range;
 
 use mergecore_io::IoError;
-use mergecore_kernel::{TileReader, Worker};
-use mergecore_tensor::{DType, NonFinite, find_nonfinite, widen_bytes};
+use mergecore_kernel::{Elements, ElementsMut, Simd, Worker};
+use mergecore_tensor::{DType, NonFinite};
+use zerocopy::IntoBytes;
 
 use crate::plan::TensorInput;
 
@@ -12,64 +13,69 @@ use crate::plan::TensorInput;
 #[derive(Default)]
 pub(super) struct Buffers {
     pub(super) worker: Worker,
-    pub(super) inputs: Vec<Vec<u8>>,
-    pub(super) output: Vec<u8>,
+    pub(super) inputs: Vec<Buffer>,
+    pub(super) output: Buffer,
 }
 
 impl Buffers {
+    pub(super) fn new(simd: Simd) -> Self {
+        Buffers { worker: Worker::with_simd(simd), ..Buffers::default() }
+    }
+
     /// Reads a run of elements of every input.
     pub(super) fn read(
         &mut self,
         inputs: &[TensorInput],
         elements: &Range<u64>,
     ) -> Result<(), IoError> {
-        self.inputs.resize_with(inputs.len().max(self.inputs.len()), Vec::new);
+        self.inputs.resize_with(inputs.len(), Buffer::default);
         for (buffer, input) in self.inputs.iter_mut().zip(inputs) {
-            let bytes = (elements.end - elements.start) as usize * input.source.dtype().size();
-            buffer.resize(bytes, 0);
-            input.source.read(elements.clone(), buffer)?;
+            buffer.resize(input.source.dtype(), (elements.end - elements.start) as usize);
+            input.source.read(elements.clone(), buffer.bytes_mut())?;
         }
         Ok(())
     }
 }
 
-/// Decodes tiles from a chunk of every input, and looks for NaN and infinity on
-/// the way where that is asked for.
-pub(super) struct ChunkReader<'a> {
-    inputs: Vec<(DType, &'a [u8])>,
-    start: u64,
-    /// One an input, or empty where nothing is looked for.
-    pub(super) nonfinite: Vec<Option<NonFinite>>,
+/// Elements as they are stored, aligned for every dtype.
+pub(super) struct Buffer {
+    words: Vec<u64>,
+    dtype: DType,
+    bytes: usize,
 }
 
-impl<'a> ChunkReader<'a> {
-    pub(super) fn new(
-        inputs: &[TensorInput],
-        buffers: &'a [Vec<u8>],
-        start: u64,
-        inspect: bool,
-    ) -> Self {
-        let sources = inputs.iter().zip(buffers);
-        let sources = sources.map(|(input, buffer)| (input.source.dtype(), buffer.as_slice()));
-        let nonfinite = if inspect { vec![None; inputs.len()] } else { Vec::new() };
-        ChunkReader { inputs: sources.collect(), start, nonfinite }
+impl Default for Buffer {
+    fn default() -> Self {
+        Buffer { words: Vec::new(), dtype: DType::U8, bytes: 0 }
     }
 }
 
-impl TileReader for ChunkReader<'_> {
-    fn inputs(&self) -> usize {
-        self.inputs.len()
+impl Buffer {
+    pub(super) fn resize(&mut self, dtype: DType, len: usize) {
+        self.dtype = dtype;
+        self.bytes = len * dtype.size();
+        // Never shorter: what lies beyond is not used.
+        self.words.resize(self.bytes.div_ceil(8).max(self.words.len()), 0);
     }
 
-    fn read(&mut self, input: usize, start: u64, out: &mut [f64]) {
-        let (dtype, bytes) = self.inputs[input];
-        let offset = (start - self.start) as usize * dtype.size();
-        widen_bytes(dtype, &bytes[offset..][..out.len() * dtype.size()], out);
-        if let Some(found) = self.nonfinite.get_mut(input)
-            && let Some(new) = find_nonfinite(out)
-        {
-            *found = join(*found, NonFinite { first: start + new.first, ..new });
-        }
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.words.as_bytes()[..self.bytes]
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.words.as_mut_bytes()[..self.bytes]
+    }
+
+    /// # Panics
+    /// On elements that are not floats; the planner lets none come to a kernel.
+    pub(super) fn elements(&self) -> Elements<'_> {
+        Elements::from_bytes(self.dtype, self.bytes()).expect("whole, aligned floats")
+    }
+
+    /// # Panics
+    /// As [`Self::elements`].
+    pub(super) fn elements_mut(&mut self) -> ElementsMut<'_> {
+        ElementsMut::from_bytes(self.dtype, self.bytes_mut()).expect("whole, aligned floats")
     }
 }
 

@@ -159,7 +159,7 @@ impl MergePlan {
         let threads = pool
             .as_ref()
             .map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads());
-        let budget = Budget::new(&self.tensors, threads, options.max_memory);
+        let budget = Budget::new(&self.tensors, threads, options);
         let job = Job { plan: self, writer, options, budget, done: Mutex::default() };
         let schedule = Schedule::new(&job);
         let work = || {
@@ -262,28 +262,28 @@ struct Budget {
     workers: usize,
     /// Bytes that one worker's buffers may take.
     per_worker: u64,
+    /// Blocks of a chunk, where they fit.
+    blocks: u64,
 }
 
-/// Bytes of buffers a worker has unless told otherwise: enough for long reads and
-/// writes, little enough to stay in a shared cache.
-const PER_WORKER: u64 = 4 << 20;
-
 impl Budget {
-    fn new(tensors: &[PlannedTensor], threads: usize, max_memory: Option<u64>) -> Self {
+    fn new(tensors: &[PlannedTensor], threads: usize, options: &MergeOptions) -> Self {
         let threads = threads.max(1);
-        let Some(max_memory) = max_memory else {
-            return Budget { workers: threads, per_worker: PER_WORKER };
+        let blocks = options.chunk.div_ceil(BLOCK).max(1);
+        let Some(max_memory) = options.max_memory else {
+            return Budget { workers: threads, per_worker: u64::MAX, blocks };
         };
         let least =
             tensors.iter().map(|tensor| BLOCK * bytes_per_element(tensor)).max().unwrap_or(1);
-        let workers = (max_memory / least).clamp(1, threads as u64);
-        Budget { workers: workers as usize, per_worker: (max_memory / workers).min(PER_WORKER) }
+        let workers = (max_memory / least.max(1)).clamp(1, threads as u64);
+        Budget { workers: workers as usize, per_worker: max_memory / workers, blocks }
     }
 
     /// Elements of a chunk of this tensor: as many whole blocks as fit, at least
     /// one.
     fn chunk(&self, tensor: &PlannedTensor) -> u64 {
-        (self.per_worker / bytes_per_element(tensor) / BLOCK).max(1) * BLOCK
+        let fitting = self.per_worker / bytes_per_element(tensor) / BLOCK;
+        fitting.clamp(1, self.blocks) * BLOCK
     }
 }
 

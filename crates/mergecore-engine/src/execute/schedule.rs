@@ -68,7 +68,7 @@ impl<'a> Schedule<'a> {
 
     /// What one worker does until everything is done or something fails.
     pub(super) fn work(&self, worker: usize) {
-        let mut buffers = Buffers::default();
+        let mut buffers = Buffers::new(self.job.options.simd);
         let _wake = WakeOnPanic(self);
         while let Some((tensor, chunk)) = self.claim() {
             match tensor.run(self.job, worker, &chunk, &mut buffers) {

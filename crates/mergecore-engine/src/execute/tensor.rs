@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use mergecore_kernel::{
-    Apply, ErasedPartial, ErasedScan, Extent, KernelError, Order, Step, blocks,
+    Apply, Elements, ErasedPartial, ErasedScan, Extent, KernelError, Order, Step, blocks,
 };
-use mergecore_tensor::{NonFinite, narrow_bytes};
+use mergecore_tensor::NonFinite;
 
 use super::Job;
-use super::chunk::{Buffers, ChunkReader, join};
+use super::chunk::{Buffer, Buffers, join};
 use crate::EngineError;
 use crate::hash::PieceHasher;
 use crate::plan::{Operation, PlannedTensor};
@@ -162,7 +162,7 @@ impl<'a> Active<'a> {
         match &*self.pass.read().unwrap_or_else(PoisonError::into_inner) {
             Pass::Copy => self.copy(job, elements, buffers),
             Pass::Scan(scan) => {
-                self.scan(worker, &**scan, elements, buffers);
+                self.scan(job, worker, &**scan, elements, buffers);
                 Ok(())
             }
             Pass::Apply(apply) => self.apply(job, &**apply, elements, buffers),
@@ -177,46 +177,51 @@ impl<'a> Active<'a> {
         buffers: &Buffers,
     ) -> Result<(), EngineError> {
         let size = self.tensor.dtype.size();
-        let count = self.tensor.inputs.len();
-        let Some((first, others)) = buffers.inputs[..count].split_first() else { return Ok(()) };
-        for (index, other) in others.iter().enumerate().filter(|(_, other)| *other != first) {
-            let at = first.iter().zip(other).position(|(a, b)| a != b).unwrap_or(0) / size;
+        let Some((first, others)) = buffers.inputs.split_first() else { return Ok(()) };
+        for (index, other) in
+            others.iter().enumerate().filter(|(_, other)| other.bytes() != first.bytes())
+        {
+            let differs = first.bytes().iter().zip(other.bytes()).position(|(a, b)| a != b);
+            let at = differs.unwrap_or(0) / size;
             let found = (elements.start + at as u64, index + 1);
             let mut state = self.state();
             state.differs = Some(state.differs.map_or(found, |known| known.min(found)));
         }
         self.hash_inputs(elements, buffers);
-        self.write(job, elements, first)
+        self.write(job, elements, first.bytes())
     }
 
     fn scan(
         &self,
+        job: &Job<'_>,
         worker: usize,
         scan: &dyn ErasedScan,
         elements: &Range<u64>,
         buffers: &mut Buffers,
     ) {
-        let inspect = self.state().inspect;
+        self.note_nonfinite(job, elements.start, buffers);
         let Buffers { worker: tiles, inputs, .. } = buffers;
-        let mut reader = ChunkReader::new(&self.tensor.inputs, inputs, elements.start, inspect);
+        let inputs: Vec<Elements<'_>> = inputs.iter().map(Buffer::elements).collect();
         match scan.order() {
             Order::Any => {
                 let mine = self.state().by_worker.remove(&worker);
                 let mut partial = mine.unwrap_or_else(|| scan.empty());
-                tiles.fold(scan, &mut partial, elements.clone(), self.extent, &mut reader);
+                tiles.fold(scan, &mut partial, elements.start, self.extent, &inputs);
                 self.state().by_worker.insert(worker, partial);
             }
             Order::Blocks => {
                 let partials = blocks(elements.clone()).map(|block| {
+                    let len = (block.end - block.start) as usize;
+                    let at = (block.start - elements.start) as usize;
+                    let part: Vec<_> = inputs.iter().map(|input| input.part(at, len)).collect();
                     let mut partial = scan.empty();
-                    tiles.fold(scan, &mut partial, block, self.extent, &mut reader);
+                    tiles.fold(scan, &mut partial, block.start, self.extent, &part);
                     partial
                 });
                 let partials = partials.collect();
                 self.combine_in_order(scan, elements.start, partials);
             }
         }
-        self.note_nonfinite(&reader);
     }
 
     /// Adds a chunk's partials to the total as soon as all before it are there.
@@ -238,25 +243,24 @@ impl<'a> Active<'a> {
         elements: &Range<u64>,
         buffers: &mut Buffers,
     ) -> Result<(), EngineError> {
-        let inspect = self.state().inspect;
+        self.note_nonfinite(job, elements.start, buffers);
         let Buffers { worker, inputs, output } = buffers;
-        let (dtype, size) = (self.tensor.dtype, self.tensor.dtype.size());
-        output.resize((elements.end - elements.start) as usize * size, 0);
-        let mut reader = ChunkReader::new(&self.tensor.inputs, inputs, elements.start, inspect);
-        worker.apply(apply, elements.clone(), self.extent, &mut reader, |start, values| {
-            let offset = (start - elements.start) as usize * size;
-            narrow_bytes(dtype, values, &mut output[offset..][..values.len() * size]);
-        });
-        self.note_nonfinite(&reader);
+        output.resize(self.tensor.dtype, (elements.end - elements.start) as usize);
+        let inputs: Vec<Elements<'_>> = inputs.iter().map(Buffer::elements).collect();
+        worker.apply(apply, elements.start, self.extent, &inputs, &mut output.elements_mut());
         self.hash_inputs(elements, buffers);
-        self.write(job, elements, &buffers.output)
+        self.write(job, elements, buffers.output.bytes())
     }
 
-    fn note_nonfinite(&self, reader: &ChunkReader<'_>) {
-        for (index, found) in reader.nonfinite.iter().enumerate() {
-            if let Some(found) = found {
+    /// Looks a chunk's inputs through for NaN and infinity, in the pass that does.
+    fn note_nonfinite(&self, job: &Job<'_>, start: u64, buffers: &Buffers) {
+        if !self.state().inspect {
+            return;
+        }
+        for (index, input) in buffers.inputs.iter().enumerate() {
+            if let Some(found) = input.elements().find_nonfinite(job.options.simd) {
                 let known = &mut self.state().nonfinite[index];
-                *known = join(*known, *found);
+                *known = join(*known, NonFinite { first: start + found.first, ..found });
             }
         }
     }
@@ -265,7 +269,7 @@ impl<'a> Active<'a> {
         for ((hasher, buffer), input) in
             self.input_hashes.iter().zip(&buffers.inputs).zip(&self.tensor.inputs)
         {
-            hasher.add(elements.start * input.source.dtype().size() as u64, buffer);
+            hasher.add(elements.start * input.source.dtype().size() as u64, buffer.bytes());
         }
     }
 
