@@ -3,8 +3,6 @@
 
 #[cfg(feature = "ndarray")]
 mod arrays;
-#[cfg(feature = "masks")]
-mod chacha;
 mod combine;
 #[cfg(feature = "conformance")]
 pub mod conformance;

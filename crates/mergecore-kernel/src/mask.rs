@@ -2,9 +2,10 @@
 //! positioned at the element.
 
 use mergecore_tensor::{Simd, Vectorize};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::chacha::{BATCH, ChaCha8, WORDS};
-use crate::{KernelError, Prune, StreamKey};
+use crate::{KernelError, Prune, StreamKey, TILE};
 
 /// Keeps each element of each model independently with the model's density: the
 /// masks of DARE ([arXiv:2311.03099](https://arxiv.org/abs/2311.03099)).
@@ -58,39 +59,33 @@ impl RandomMask {
 
 impl Prune for RandomMask {
     fn prune(&self, simd: Simd, model: usize, start: u64, deltas: &mut [f64]) {
-        let threshold = self.thresholds[model];
-        let Ok(threshold) = u32::try_from(threshold) else { return };
-        let stream = ChaCha8 { key: self.key.0, stream: model as u64 };
-        // Tiles begin with a block of the stream; what begins within one skips its
-        // first words.
-        let mut skip = (start % WORDS as u64) as usize;
-        let mut block = start / WORDS as u64;
-        let mut rest = deltas;
-        while !rest.is_empty() {
-            let (part, after) = rest.split_at_mut(rest.len().min(BATCH * WORDS - skip));
-            simd.run(Drop { stream, block, skip, threshold, deltas: part });
-            (skip, block, rest) = (0, block + BATCH as u64, after);
+        let Ok(threshold) = u32::try_from(self.thresholds[model]) else { return };
+        let mut generator = ChaCha8Rng::from_seed(self.key.0);
+        generator.set_stream(model as u64);
+        generator.set_word_pos(u128::from(start));
+        let mut words = [0; 4 * TILE];
+        for deltas in deltas.chunks_mut(TILE) {
+            let words = &mut words[..4 * deltas.len()];
+            generator.fill_bytes(words);
+            simd.run(KeepBelow { threshold, words, deltas });
         }
     }
 }
 
-/// Sets to zero the deltas whose word is not below the threshold; at most a batch.
-struct Drop<'a> {
-    stream: ChaCha8,
-    block: u64,
-    skip: usize,
+/// Sets to zero the deltas whose word is not below the threshold.
+struct KeepBelow<'a> {
     threshold: u32,
+    words: &'a [u8],
     deltas: &'a mut [f64],
 }
 
-impl Vectorize for Drop<'_> {
+impl Vectorize for KeepBelow<'_> {
     type Output = ();
 
     #[inline(always)]
     fn vectorize(self) {
-        let words = self.stream.batch(self.block);
-        for (delta, word) in self.deltas.iter_mut().zip(&words.as_flattened()[self.skip..]) {
-            *delta = if *word < self.threshold { *delta } else { 0.0 };
+        for (delta, word) in self.deltas.iter_mut().zip(self.words.as_chunks().0) {
+            *delta = if u32::from_le_bytes(*word) < self.threshold { *delta } else { 0.0 };
         }
     }
 }

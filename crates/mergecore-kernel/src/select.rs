@@ -1,12 +1,15 @@
 //! Exact order statistics without sorting: the k-th largest key of a tensor.
 //!
 //! Bit patterns of non-negative doubles sort like integers, so magnitudes are
-//! selected by radix: a histogram of the leading bits, then of the next bits
-//! within the one bin that holds the k-th key, until the bin is small enough to
-//! be collected or is a single key. Equal keys are kept lowest index first.
+//! selected among integers. A sample says between which two keys the k-th will be; one
+//! pass counts the keys above, those equal to either of the two (of 16-bit weights many
+//! are), and writes down the few between. Where those are too many to be written down, a
+//! histogram of them narrows the range for another pass. The sample decides how fast this
+//! goes, never the outcome. Equal keys are kept lowest index first.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
+
+use mergecore_tensor::Vectorize;
 
 use crate::{BLOCK, Extent, KernelError, Order, Scan, Step, TILE, Tile};
 
@@ -145,47 +148,58 @@ pub fn select<K: Keys>(
     let lane = |count: &u64| match *count {
         0 => Lane::Done(Cutoff::NONE),
         count if count >= extent.len() => Lane::Done(Cutoff::ALL),
-        needed => Lane::Digit { prefix: 0, digit: 0, needed },
+        needed if extent.len() <= SMALL => Lane::Search { low: 1, high: MAX_KEY, needed },
+        needed => Lane::Sample { needed },
     };
     let lanes = counts.iter().map(lane).collect();
-    SelectScan { keys, lanes, then: Box::new(then) }.next()
+    SelectScan { keys, lanes, extent, then: Box::new(then) }.next()
 }
 
-/// The digits of a 63-bit key: (bits below the digit, bits of the digit).
-const DIGITS: [(u32, u32); 4] = [(47, 16), (31, 16), (15, 16), (0, 15)];
+/// Keys have 63 bits.
+const MAX_KEY: u64 = i64::MAX as u64;
 
-/// A bin of at most so many elements is collected rather than refined.
-const COLLECT: u64 = 1 << 15;
+/// Of a tensor of at most so many elements no sample is taken.
+const SMALL: u64 = 8 * TILE as u64;
+
+/// Blocks that a sample is taken of, at most.
+const SAMPLED_BLOCKS: u64 = 256;
+
+/// Elements of a sample, unless there are too many or too few blocks.
+const SAMPLE: u64 = 1 << 17;
+
+/// Standard deviations of the sampled rank by which the range is wider on either side.
+const MARGIN: f64 = 5.0;
+
+/// Keys that a partial writes down, all lanes together: 4 MiB.
+const LOG: usize = 1 << 18;
+
+/// Bins of the histogram of a range.
+const BINS: u32 = 1 << 12;
 
 type Then = Box<dyn FnOnce(Vec<Cutoff>) -> Result<Step, KernelError> + Send + Sync>;
 
 struct SelectScan<K> {
     keys: K,
     lanes: Vec<Lane>,
+    extent: Extent,
     then: Then,
 }
 
-/// How far a lane's selection has come. `needed` counts the elements still to be
-/// kept among those that match.
+/// How far a lane's selection has come.
 enum Lane {
-    /// The keys' leading digits are known to be `prefix`; count the next one.
-    Digit {
-        prefix: u64,
-        digit: usize,
+    /// Draw a sample, to guess a range that holds the cutoff. `needed` elements are to be
+    /// kept in all.
+    Sample {
         needed: u64,
     },
-    /// Few keys share `prefix`: collect them.
-    Collect {
-        prefix: u64,
-        below: u32,
+    /// The cutoff is guessed to lie within `low..=high`, which is above zero.
+    Search {
+        low: u64,
+        high: u64,
         needed: u64,
     },
-    /// The cutoff key is known; find the block in which the last kept one lies.
-    Equal {
-        key: u64,
-        needed: u64,
-    },
-    /// The block is known; find the index within it.
+    /// The cutoff's key is known, and the block in which the last kept one of the equal
+    /// elements lies: it is the `needed`-th there.
     Block {
         key: u64,
         start: u64,
@@ -197,17 +211,72 @@ enum Lane {
 /// What one lane found in a run of elements.
 enum Found {
     Nothing,
-    /// Count of each digit, and the union of the bits below the digit.
-    Digit {
-        counts: Vec<u64>,
-        rest: u64,
-    },
-    /// Keys with their index.
-    Keys(Vec<(u64, u64)>),
-    /// Number of equal keys by block.
-    Blocks(BTreeMap<u64, u64>),
+    Sample(Vec<u64>),
+    Range(InRange),
     /// Indices of equal keys.
     Indices(Vec<u64>),
+}
+
+/// What there is of the keys above, at the ends of and within a range.
+struct InRange {
+    above: u64,
+    /// Those equal to the greatest of the range.
+    top: ByBlock,
+    /// Those equal to the least, where it is another.
+    bottom: ByBlock,
+    /// Those strictly between.
+    bins: Vec<Bin>,
+    /// Each of them with its index, unless there were more than fit.
+    log: Option<Vec<(u64, u64)>>,
+}
+
+/// Numbers of elements by block, each with the block's first element.
+#[derive(Default)]
+struct ByBlock(Vec<(u64, u64)>);
+
+impl ByBlock {
+    fn add(&mut self, index: u64, count: u64) {
+        let block = index - index % BLOCK;
+        match self.0.last_mut() {
+            _ if count == 0 => {}
+            Some((last, total)) if *last == block => *total += count,
+            _ => self.0.push((block, count)),
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Where the `needed`-th of elements of this key lies, in index order.
+    fn place(mut self, key: u64, mut needed: u64) -> Lane {
+        self.0.sort_unstable();
+        for (start, count) in self.0 {
+            if needed <= count {
+                return Lane::Block { key, start, needed };
+            }
+            needed -= count;
+        }
+        unreachable!("the caller has counted that there are as many")
+    }
+}
+
+/// How many keys a bin has, and the least and the greatest of them.
+#[derive(Clone, Copy)]
+struct Bin {
+    count: u64,
+    least: u64,
+    greatest: u64,
+}
+
+impl Bin {
+    const EMPTY: Bin = Bin { count: 0, least: u64::MAX, greatest: 0 };
+
+    fn add(&mut self, other: Bin) {
+        self.count += other.count;
+        self.least = self.least.min(other.least);
+        self.greatest = self.greatest.max(other.greatest);
+    }
 }
 
 impl<K: Keys> SelectScan<K> {
@@ -221,6 +290,21 @@ impl<K: Keys> SelectScan<K> {
             None => Ok(Step::scan(self)),
         }
     }
+
+    /// Keys that one lane may write down.
+    fn log_capacity(&self) -> usize {
+        LOG / self.lanes.len()
+    }
+}
+
+/// Runs from the beginnings of evenly spread blocks.
+fn sampled(extent: Extent) -> Vec<Range<u64>> {
+    let blocks = extent.len().div_ceil(BLOCK);
+    let step = blocks.div_ceil(SAMPLED_BLOCKS);
+    let run = SAMPLE / blocks.div_ceil(step) / TILE as u64 * TILE as u64;
+    let run = run.clamp(TILE as u64, 8 * TILE as u64);
+    let starts = (0..blocks).step_by(step as usize).map(|block| block * BLOCK);
+    starts.map(|start| start..extent.len().min(start + run)).collect()
 }
 
 impl<K: Keys> Scan for SelectScan<K> {
@@ -232,12 +316,18 @@ impl<K: Keys> Scan for SelectScan<K> {
 
     fn ranges(&self, extent: Extent) -> Vec<Range<u64>> {
         let mut starts = Vec::new();
+        let mut samples = false;
         for lane in &self.lanes {
             match lane {
                 Lane::Done(_) => {}
                 Lane::Block { start, .. } => starts.push(*start),
+                Lane::Sample { .. } => samples = true,
                 _ => return vec![Range { start: 0, end: extent.len() }],
             }
+        }
+        if samples {
+            // All lanes begin with a sample, so that none is at a block yet.
+            return sampled(extent);
         }
         starts.sort_unstable();
         starts.dedup();
@@ -247,25 +337,40 @@ impl<K: Keys> Scan for SelectScan<K> {
     fn empty(&self) -> Vec<Found> {
         let empty = |lane: &Lane| match lane {
             Lane::Done(_) => Found::Nothing,
-            Lane::Digit { digit, .. } => {
-                Found::Digit { counts: vec![0; 1 << DIGITS[*digit].1], rest: 0 }
-            }
-            Lane::Collect { .. } => Found::Keys(Vec::new()),
-            Lane::Equal { .. } => Found::Blocks(BTreeMap::new()),
+            Lane::Sample { .. } => Found::Sample(Vec::new()),
+            Lane::Search { .. } => Found::Range(InRange {
+                above: 0,
+                top: ByBlock::default(),
+                bottom: ByBlock::default(),
+                bins: vec![Bin::EMPTY; BINS as usize],
+                log: Some(Vec::new()),
+            }),
             Lane::Block { .. } => Found::Indices(Vec::new()),
         };
         self.lanes.iter().map(empty).collect()
     }
 
     fn fold(&self, partial: &mut Vec<Found>, tile: &mut Tile<'_>) {
-        let mut buffer = [0; TILE];
-        let keys = &mut buffer[..tile.len()];
+        // What lies beyond a shorter tile stays zero, which is in no range.
+        let mut keys = [0; TILE];
+        let len = tile.len();
         for (index, (lane, found)) in self.lanes.iter().zip(partial).enumerate() {
             if let Lane::Done(_) = lane {
                 continue;
             }
-            self.keys.keys(index, tile, keys);
-            lane.fold(found, keys, tile.start());
+            self.keys.keys(index, tile, &mut keys[..len]);
+            match (lane, found) {
+                (Lane::Search { low, high, .. }, Found::Range(found)) => {
+                    let mut hits = [false; TILE / GROUP];
+                    let split = Split { keys: &keys, low: *low, high: *high, hits: &mut hits };
+                    let counts = tile.simd().run(split);
+                    found.above += counts.above;
+                    found.top.add(tile.start(), counts.top);
+                    found.bottom.add(tile.start(), counts.bottom);
+                    found.note(&keys, *low..=*high, &hits, tile.start(), self.log_capacity());
+                }
+                (lane, found) => lane.fold(found, &keys[..len], tile.start()),
+            }
         }
     }
 
@@ -277,36 +382,163 @@ impl<K: Keys> Scan for SelectScan<K> {
 
     fn finish(mut self: Box<Self>, total: Vec<Found>) -> Result<Step, KernelError> {
         let lanes = std::mem::take(&mut self.lanes);
+        let len = self.extent.len();
         self.lanes =
-            lanes.into_iter().zip(total).map(|(lane, found)| lane.advance(found)).collect();
+            lanes.into_iter().zip(total).map(|(lane, found)| lane.advance(found, len)).collect();
         self.next()
     }
+}
+
+/// Keys looked at together for whether any of them is in a range.
+const GROUP: usize = 16;
+
+/// Counts the keys above a range and at its ends, and marks the groups that have one
+/// strictly between.
+struct Split<'a> {
+    keys: &'a [u64; TILE],
+    low: u64,
+    high: u64,
+    hits: &'a mut [bool; TILE / GROUP],
+}
+
+struct Counts {
+    above: u64,
+    top: u64,
+    bottom: u64,
+}
+
+impl Vectorize for Split<'_> {
+    type Output = Counts;
+
+    #[inline(always)]
+    fn vectorize(self) -> Counts {
+        // Signed comparisons do for 63 bits, and more instruction sets have them.
+        let (low, high) = (self.low as i64, self.high as i64);
+        let (mut above, mut from_top, mut bottom) = ([0; GROUP], [0; GROUP], [0; GROUP]);
+        for (keys, hit) in self.keys.as_chunks::<GROUP>().0.iter().zip(self.hits) {
+            let mut between = 0;
+            for i in 0..GROUP {
+                let key = keys[i] as i64;
+                above[i] += u64::from(key > high);
+                from_top[i] += u64::from(key >= high);
+                bottom[i] += u64::from(key == low);
+                between |= u64::from((key > low) & (key < high));
+            }
+            *hit = between != 0;
+        }
+        let above = above.iter().sum();
+        let top = from_top.iter().sum::<u64>() - above;
+        // A range of one key has no other end.
+        let bottom = if low == high { 0 } else { bottom.iter().sum() };
+        Counts { above, top, bottom }
+    }
+}
+
+/// By how much keys of a range are shifted to the right, less its lowest, to give bins.
+fn bin_shift(low: u64, high: u64) -> u32 {
+    (u64::BITS - (high - low).leading_zeros()).saturating_sub(BINS.ilog2())
+}
+
+impl InRange {
+    /// Writes down what is strictly between the ends, in the groups that have any.
+    fn note(
+        &mut self,
+        keys: &[u64; TILE],
+        range: std::ops::RangeInclusive<u64>,
+        hits: &[bool; TILE / GROUP],
+        start: u64,
+        capacity: usize,
+    ) {
+        let (low, high) = range.into_inner();
+        let shift = bin_shift(low, high);
+        for (group, _) in hits.iter().enumerate().filter(|(_, hit)| **hit) {
+            let at = group * GROUP;
+            for (key, index) in keys[at..at + GROUP].iter().zip(start + at as u64..) {
+                if *key <= low || *key >= high {
+                    continue;
+                }
+                let bin = ((key - low) >> shift) as usize;
+                self.bins[bin].add(Bin { count: 1, least: *key, greatest: *key });
+                if let Some(log) = &mut self.log {
+                    log.push((*key, index));
+                }
+            }
+        }
+        if self.log.as_ref().is_some_and(|log| log.len() > capacity) {
+            self.log = None;
+        }
+    }
+
+    /// The next state of a lane that needs so many elements, its range being this.
+    fn advance(self, low: u64, high: u64, needed: u64) -> Lane {
+        let (top, bottom) = (self.top.total(), self.bottom.total());
+        let between: u64 = self.bins.iter().map(|bin| bin.count).sum();
+        // How many of what follows are still to be kept.
+        let Some(rest) = needed.checked_sub(self.above).filter(|rest| *rest > 0) else {
+            return Lane::Search { low: high + 1, high: MAX_KEY, needed };
+        };
+        if rest <= top {
+            return self.top.place(high, rest);
+        }
+        let rest = rest - top;
+        if rest > between {
+            let rest = rest - between;
+            if rest <= bottom {
+                return self.bottom.place(low, rest);
+            }
+            return match low {
+                // Some zeros are to be kept, hence all may be.
+                0 | 1 => Lane::Done(Cutoff { key: 0, equal_below: u64::MAX }),
+                _ => Lane::Search { low: 1, high: low - 1, needed },
+            };
+        }
+        let (bin, rest) = bin_of(&self.bins, rest);
+        let Bin { count, least, greatest } = bin;
+        if count == rest {
+            return Lane::Done(Cutoff { key: least, equal_below: u64::MAX });
+        }
+        let Some(mut log) = self.log else {
+            return Lane::Search { low: least, high: greatest, needed };
+        };
+        log.retain(|(key, _)| (least..=greatest).contains(key));
+        let by = |(key, index): &(u64, u64)| (std::cmp::Reverse(*key), *index);
+        let (_, (key, index), _) = log.select_nth_unstable_by_key(rest as usize - 1, by);
+        Lane::Done(Cutoff { key: *key, equal_below: *index + 1 })
+    }
+}
+
+/// The bin, counted from the top, that holds the `needed`-th element, and how many
+/// are still needed within it.
+fn bin_of(bins: &[Bin], mut needed: u64) -> (Bin, u64) {
+    for bin in bins.iter().rev() {
+        if needed <= bin.count {
+            return (*bin, needed);
+        }
+        needed -= bin.count;
+    }
+    unreachable!("the caller has counted that there are as many")
+}
+
+/// The range of keys in which, by a sample, the `needed`-th largest of `len` will lie.
+fn guess(mut sample: Vec<u64>, needed: u64, len: u64) -> Lane {
+    let drawn = sample.len() as f64;
+    let share = needed as f64 / len as f64;
+    let margin = MARGIN * (drawn * share * (1.0 - share)).sqrt() + 8.0;
+    // Counted from the greatest.
+    let mut at = |rank: f64| {
+        let rank = rank as usize;
+        *sample.select_nth_unstable_by(rank, |a, b| b.cmp(a)).1
+    };
+    let (first, last) = (drawn * share - margin, drawn * share + margin);
+    let high = if first < 0.0 { MAX_KEY } else { at(first).max(1) };
+    let low = if last >= drawn { 1 } else { at(last).max(1) };
+    Lane::Search { low, high, needed }
 }
 
 impl Lane {
     fn fold(&self, found: &mut Found, keys: &[u64], start: u64) {
         match (self, found) {
-            (Lane::Digit { prefix, digit, .. }, Found::Digit { counts, rest }) => {
-                let (below, bits) = DIGITS[*digit];
-                let (mask, rest_mask) = ((1 << bits) - 1, (1 << below) - 1);
-                for key in keys {
-                    if key >> below >> bits == *prefix {
-                        counts[(key >> below & mask) as usize] += 1;
-                        *rest |= key & rest_mask;
-                    }
-                }
-            }
-            (Lane::Collect { prefix, below, .. }, Found::Keys(found)) => {
-                let matching =
-                    keys.iter().zip(start..).filter(|(key, _)| **key >> below == *prefix);
-                found.extend(matching.map(|(key, index)| (*key, index)));
-            }
-            (Lane::Equal { key, .. }, Found::Blocks(blocks)) => {
-                let count = keys.iter().filter(|k| *k == key).count() as u64;
-                if count > 0 {
-                    *blocks.entry(start - start % BLOCK).or_default() += count;
-                }
-            }
+            (Lane::Sample { .. }, Found::Sample(sample)) => sample.extend(keys),
             (Lane::Block { key, start: block, .. }, Found::Indices(indices))
                 if (*block..block + BLOCK).contains(&start) =>
             {
@@ -317,40 +549,11 @@ impl Lane {
         }
     }
 
-    fn advance(self, found: Found) -> Lane {
+    fn advance(self, found: Found, len: u64) -> Lane {
         match (self, found) {
-            (Lane::Digit { prefix, digit, needed }, Found::Digit { counts, rest }) => {
-                let (below, bits) = DIGITS[digit];
-                let (bin, needed, candidates) = bin_of(&counts, needed);
-                let prefix = prefix << bits | bin;
-                let key = prefix << below;
-                if candidates == needed || (rest == 0 && key == 0) {
-                    Lane::Done(Cutoff { key, equal_below: u64::MAX })
-                } else if rest == 0 {
-                    Lane::Equal { key, needed }
-                } else if candidates <= COLLECT {
-                    Lane::Collect { prefix, below, needed }
-                } else {
-                    Lane::Digit { prefix, digit: digit + 1, needed }
-                }
-            }
-            (Lane::Collect { needed, .. }, Found::Keys(mut keys)) => {
-                keys.sort_unstable_by_key(|(key, index)| (std::cmp::Reverse(*key), *index));
-                let last = keys.get(needed as usize - 1);
-                Lane::Done(last.map_or(Cutoff::ALL, |(key, index)| Cutoff {
-                    key: *key,
-                    equal_below: index + 1,
-                }))
-            }
-            (Lane::Equal { key, mut needed }, Found::Blocks(blocks)) => {
-                for (start, count) in blocks {
-                    if needed <= count {
-                        return Lane::Block { key, start, needed };
-                    }
-                    needed -= count;
-                }
-                // Only if the data changed since the last scan.
-                Lane::Done(Cutoff { key, equal_below: u64::MAX })
+            (Lane::Sample { needed }, Found::Sample(sample)) => guess(sample, needed, len),
+            (Lane::Search { low, high, needed }, Found::Range(found)) => {
+                found.advance(low, high, needed)
             }
             (Lane::Block { key, needed, .. }, Found::Indices(mut indices)) => {
                 indices.sort_unstable();
@@ -363,34 +566,23 @@ impl Lane {
     }
 }
 
-/// The bin, counted from the top, that holds the `needed`-th element; how many
-/// are still needed within it, and how many it holds.
-fn bin_of(counts: &[u64], mut needed: u64) -> (u64, u64, u64) {
-    for (bin, count) in counts.iter().enumerate().rev() {
-        if needed <= *count {
-            return (bin as u64, needed, *count);
-        }
-        needed -= count;
-    }
-    (0, needed, needed)
-}
-
 impl Found {
     fn add(&mut self, next: Found) {
         match (self, next) {
-            (Found::Digit { counts, rest }, Found::Digit { counts: more, rest: more_rest }) => {
-                for (count, more) in counts.iter_mut().zip(more) {
-                    *count += more;
+            (Found::Sample(keys), Found::Sample(more)) => keys.extend(more),
+            (Found::Range(total), Found::Range(next)) => {
+                total.above += next.above;
+                total.top.0.extend(next.top.0);
+                total.bottom.0.extend(next.bottom.0);
+                for (bin, more) in total.bins.iter_mut().zip(next.bins) {
+                    bin.add(more);
                 }
-                *rest |= more_rest;
+                total.log = total.log.take().zip(next.log).map(|(mut log, more)| {
+                    log.extend(more);
+                    log
+                });
             }
-            (Found::Keys(keys), Found::Keys(more)) => keys.extend(more),
             (Found::Indices(indices), Found::Indices(more)) => indices.extend(more),
-            (Found::Blocks(blocks), Found::Blocks(more)) => {
-                for (block, count) in more {
-                    *blocks.entry(block).or_default() += count;
-                }
-            }
             _ => {}
         }
     }
