@@ -330,7 +330,7 @@ impl<P: Prune> Apply for DeltaApply<P> {
 }
 
 /// Elements computed at once, few enough to stay in registers.
-const LANES: usize = 16;
+const LANES: usize = 64;
 
 /// Base plus the weighted deltas.
 struct Sum<'a, 't> {
@@ -345,10 +345,10 @@ impl Sum<'_, '_> {
     #[inline(always)]
     fn lanes(&mut self, at: usize, len: usize) {
         let mut mixed = [0.0; LANES];
-        for (model, factor) in self.factors.iter().enumerate() {
-            let deltas = &self.tile.input(model + 1)[at..][..len];
-            for (mixed, delta) in mixed.iter_mut().zip(deltas) {
-                *mixed += delta * factor;
+        for model in 0..self.factors.len() {
+            let deltas = weighted(self.tile, model, at, len, self.factors[model]);
+            for i in 0..LANES {
+                mixed[i] += deltas[i];
             }
         }
         if self.total != 1.0 {
@@ -357,6 +357,15 @@ impl Sum<'_, '_> {
         let base = &self.tile.input(0)[at..][..len];
         add_to_base(base, &mixed, self.lambda, &mut self.out[at..][..len]);
     }
+}
+
+/// A model's deltas times its factor; zeros beyond `len`.
+#[inline(always)]
+fn weighted(tile: &Tile<'_>, model: usize, at: usize, len: usize, factor: f64) -> [f64; LANES] {
+    let mut deltas = [0.0; LANES];
+    deltas[..len].copy_from_slice(&tile.input(model + 1)[at..][..len]);
+    deltas.iter_mut().for_each(|delta| *delta *= factor);
+    deltas
 }
 
 impl Vectorize for Sum<'_, '_> {
@@ -384,31 +393,32 @@ struct Elect<'a, 't, const NORMALIZE: bool> {
 impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
     #[inline(always)]
     fn lanes(&mut self, at: usize, len: usize) {
-        let deltas = |model: usize| &self.tile.input(model + 1)[at..][..len];
         let mut votes = [0.0; LANES];
-        for (model, factor) in self.factors.iter().enumerate() {
-            for (vote, delta) in votes.iter_mut().zip(deltas(model)) {
-                *vote += delta * factor;
+        for model in 0..self.factors.len() {
+            let deltas = weighted(self.tile, model, at, len, self.factors[model]);
+            for i in 0..LANES {
+                votes[i] += deltas[i];
             }
         }
         let (mut mixed, mut divisors) = ([0.0; LANES], [0.0; LANES]);
-        for (model, (factor, weight)) in self.factors.iter().zip(self.weights).enumerate() {
-            let lanes = mixed.iter_mut().zip(&mut divisors).zip(&votes);
-            for (((mixed, divisor), vote), delta) in lanes.zip(deltas(model)) {
-                let delta = delta * factor;
+        for model in 0..self.factors.len() {
+            let deltas = weighted(self.tile, model, at, len, self.factors[model]);
+            let weight = self.weights[model];
+            for i in 0..LANES {
                 // A tie (zero) elects plus. A NaN agrees with the NaN it makes of the
                 // vote, so that it is not hidden.
-                let elects_plus = *vote >= 0.0;
-                let agrees = (elects_plus & (delta > 0.0)) | (!elects_plus & !(delta >= 0.0));
-                *mixed += if agrees { delta } else { 0.0 };
+                let elects_plus = votes[i] >= 0.0;
+                let agrees =
+                    (elects_plus & (deltas[i] > 0.0)) | (!elects_plus & !(deltas[i] >= 0.0));
+                mixed[i] += if agrees { deltas[i] } else { 0.0 };
                 if NORMALIZE {
-                    *divisor += if agrees { *weight } else { 0.0 };
+                    divisors[i] += if agrees { weight } else { 0.0 };
                 }
             }
         }
         if NORMALIZE {
-            for (mixed, divisor) in mixed.iter_mut().zip(divisors) {
-                *mixed /= if divisor == 0.0 { 1.0 } else { divisor };
+            for i in 0..LANES {
+                mixed[i] /= if divisors[i] == 0.0 { 1.0 } else { divisors[i] };
             }
         }
         let base = &self.tile.input(0)[at..][..len];
@@ -421,11 +431,50 @@ impl<const NORMALIZE: bool> Vectorize for Elect<'_, '_, NORMALIZE> {
 
     #[inline(always)]
     fn vectorize(mut self) {
+        match self.factors.len() {
+            2 => return self.few::<2>(),
+            3 => return self.few::<3>(),
+            _ => {}
+        }
         let whole = self.tile.len() - self.tile.len() % LANES;
         for at in (0..whole).step_by(LANES) {
             self.lanes(at, LANES);
         }
         self.lanes(whole, self.tile.len() - whole);
+    }
+}
+
+impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
+    #[inline(always)]
+    fn few<const N: usize>(self) {
+        let len = self.out.len();
+        let base = &self.tile.input(0)[..len];
+        let mut models = [base; N];
+        let (mut factors, mut weights) = ([0.0; N], [0.0; N]);
+        for m in 0..N {
+            models[m] = &self.tile.input(m + 1)[..len];
+            (factors[m], weights[m]) = (self.factors[m], self.weights[m]);
+        }
+        let lambda = self.lambda;
+        for (i, out) in self.out.iter_mut().enumerate() {
+            let mut vote = 0.0;
+            for m in 0..N {
+                vote += models[m][i] * factors[m];
+            }
+            let elects_plus = vote >= 0.0;
+            let (mut mixed, mut divisor) = (0.0, 0.0);
+            for m in 0..N {
+                let delta = models[m][i] * factors[m];
+                let agrees = if elects_plus { delta > 0.0 } else { !(delta >= 0.0) };
+                mixed += if agrees { delta } else { 0.0 };
+                divisor += if agrees { weights[m] } else { 0.0 };
+            }
+            if NORMALIZE {
+                mixed /= if divisor == 0.0 { 1.0 } else { divisor };
+            }
+            let change = lambda * mixed;
+            *out = if change == 0.0 { base[i] } else { base[i] + change };
+        }
     }
 }
 

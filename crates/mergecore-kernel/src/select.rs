@@ -390,7 +390,7 @@ impl<K: Keys> Scan for SelectScan<K> {
 }
 
 /// Keys looked at together for whether any of them is in a range.
-const GROUP: usize = 16;
+const GROUP: usize = 64;
 
 /// Counts the keys above a range and at its ends, and marks the groups that have one
 /// strictly between.
@@ -414,23 +414,24 @@ impl Vectorize for Split<'_> {
     fn vectorize(self) -> Counts {
         // Signed comparisons do for 63 bits, and more instruction sets have them.
         let (low, high) = (self.low as i64, self.high as i64);
-        let (mut above, mut from_top, mut bottom) = ([0; GROUP], [0; GROUP], [0; GROUP]);
-        for (keys, hit) in self.keys.as_chunks::<GROUP>().0.iter().zip(self.hits) {
-            let mut between = 0;
-            for i in 0..GROUP {
-                let key = keys[i] as i64;
-                above[i] += u64::from(key > high);
-                from_top[i] += u64::from(key >= high);
-                bottom[i] += u64::from(key == low);
-                between |= u64::from((key > low) & (key < high));
-            }
-            *hit = between != 0;
+        let (mut above, mut from_top, mut bottom) = (0, 0, 0);
+        for key in self.keys {
+            let key = *key as i64;
+            above += u64::from(key > high);
+            from_top += u64::from(key >= high);
+            bottom += u64::from(key == low);
         }
-        let above = above.iter().sum();
-        let top = from_top.iter().sum::<u64>() - above;
+        for (keys, hit) in self.keys.as_chunks::<GROUP>().0.iter().zip(self.hits) {
+            let mut between = false;
+            for key in keys {
+                let key = *key as i64;
+                between |= (key > low) & (key < high);
+            }
+            *hit = between;
+        }
         // A range of one key has no other end.
-        let bottom = if low == high { 0 } else { bottom.iter().sum() };
-        Counts { above, top, bottom }
+        let bottom = if low == high { 0 } else { bottom };
+        Counts { above, top: from_top - above, bottom }
     }
 }
 

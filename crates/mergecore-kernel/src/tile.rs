@@ -4,12 +4,12 @@ use mergecore_tensor::Simd;
 
 /// Elements per [`Tile`], except for the last of a tensor: few enough that a
 /// tile of several inputs stays in the first-level cache.
-pub const TILE: usize = 1024;
+pub const TILE: usize = 512;
 
 /// Elements per reduction block. A scan's partials are formed over blocks that
 /// begin at multiples of this, whatever the chunk size, so that sums have one
 /// fixed shape. 65,536.
-pub const BLOCK: u64 = 64 * TILE as u64;
+pub const BLOCK: u64 = 65_536;
 
 /// The shape of a tensor as methods see it: rows along the last axis.
 ///
