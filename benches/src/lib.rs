@@ -1,8 +1,12 @@
 //! Inputs for the benchmarks in `benches/benches` and for `make-checkpoint`.
 
+mod checkpoint;
+
 use mergecore::{Element, bf16};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+pub use checkpoint::ModelSize;
 
 /// A reproducible source of numbers like a model's weights: nearly normal (a sum
 /// of uniform numbers), mean 0.
