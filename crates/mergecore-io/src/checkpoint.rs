@@ -1,6 +1,8 @@
 //! Opening a checkpoint from its headers alone.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +48,10 @@ use crate::source::{OpenFile, StoredTensor, TensorSource};
 pub struct Checkpoint {
     dir: PathBuf,
     config: Map<String, Value>,
+    /// In natural order of their names.
     tensors: Vec<StoredTensor>,
+    /// The same.
+    by_name: HashSet<ByName>,
     files: Vec<SourceFile>,
     companions: Vec<Companion>,
 }
@@ -129,12 +134,13 @@ impl Checkpoint {
             }));
         }
         tensors.sort_by(|a, b| natural_order(a.name(), b.name()));
-        check_against_index(dir, &tensors, index.as_ref())?;
+        let by_name = tensors.iter().cloned().map(ByName).collect();
+        check_against_index(dir, &tensors, &by_name, index.as_ref())?;
         let dtypes = tensors.iter().map(|tensor| (tensor.name(), tensor.dtype()));
         refuse_quantised(dir, detect_quantisation(&config, dtypes))?;
 
         let companions = find_companions(dir, &names);
-        Ok(Checkpoint { dir: dir.to_owned(), config, tensors, files, companions })
+        Ok(Checkpoint { dir: dir.to_owned(), config, tensors, by_name, files, companions })
     }
 
     /// The directory, as given.
@@ -154,9 +160,7 @@ impl Checkpoint {
 
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Option<&StoredTensor> {
-        let found =
-            self.tensors.binary_search_by(|tensor| natural_order(tensor.name(), name)).ok()?;
-        Some(&self.tensors[found])
+        self.by_name.get(name).map(|ByName(tensor)| tensor)
     }
 
     /// The number of tensors.
@@ -180,6 +184,30 @@ impl Checkpoint {
         &self.companions
     }
 }
+
+/// A handle to a tensor that is found by its name.
+#[derive(Debug)]
+struct ByName(StoredTensor);
+
+impl Borrow<str> for ByName {
+    fn borrow(&self) -> &str {
+        self.0.name()
+    }
+}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name().hash(state);
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name() == other.0.name()
+    }
+}
+
+impl Eq for ByName {}
 
 fn refuse_quantised(dir: &Path, found: Option<Quantisation>) -> Result<(), IoError> {
     match found {
@@ -210,6 +238,7 @@ fn open_file(dir: &Path, name: String) -> Result<(Arc<OpenFile>, Header), IoErro
 fn check_against_index(
     dir: &Path,
     tensors: &[StoredTensor],
+    by_name: &HashSet<ByName>,
     index: Option<&Index>,
 ) -> Result<(), IoError> {
     let dir = dir.to_owned();
@@ -219,12 +248,15 @@ fn check_against_index(
         return Err(IoError::InTwoShards { dir, tensor, first, second });
     }
     let Some(index) = index else { return Ok(()) };
-    let stored: HashMap<&str, &str> =
-        tensors.iter().map(|tensor| (tensor.name(), tensor.file_name())).collect();
     for (tensor, shard) in &index.tensors {
-        if stored.get(tensor.as_str()) != Some(&shard.as_str()) {
+        let stored = by_name.get(tensor.as_str());
+        if stored.is_none_or(|ByName(stored)| stored.file_name() != shard) {
             return Err(IoError::NotInShard { dir, tensor: tensor.clone(), shard: shard.clone() });
         }
+    }
+    // All that are listed are stored, so there are others only where more are stored.
+    if tensors.len() == index.tensors.len() {
+        return Ok(());
     }
     match tensors.iter().find(|tensor| index.shard_of(tensor.name()).is_none()) {
         Some(tensor) => Err(IoError::NotInIndex {

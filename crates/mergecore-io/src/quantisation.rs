@@ -1,5 +1,6 @@
 //! Recognising quantised checkpoints, whose tensors must not be merged as numbers.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 
 use mergecore_tensor::DType;
@@ -90,7 +91,8 @@ fn in_section(settings: &Map<String, Value>, section: &str) -> Option<Quantisati
 
 fn in_tensors<'a>(tensors: impl IntoIterator<Item = (&'a str, DType)>) -> Option<Quantisation> {
     let tensors: Vec<(&str, DType)> = tensors.into_iter().collect();
-    let dtypes: HashMap<&str, DType> = tensors.iter().copied().collect();
+    // Needed only where a name or dtype is suspicious.
+    let dtypes = LazyCell::new(|| tensors.iter().copied().collect::<HashMap<&str, DType>>());
     let has = |name: String| dtypes.contains_key(name.as_str());
 
     tensors.iter().find_map(|&(name, dtype)| {
