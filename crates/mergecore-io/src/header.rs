@@ -1,12 +1,16 @@
 //! The header of a safetensors file, read as the untrusted bytes it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 
 use mergecore_tensor::DType;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::Dtype;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::natural::natural_order;
@@ -302,94 +306,198 @@ fn header_len(prefix: [u8; 8], file_len: u64) -> Result<u64, HeaderError> {
 fn parse_json(json: &[u8], file_len: u64) -> Result<Header, HeaderError> {
     let text = std::str::from_utf8(json)
         .map_err(|error| HeaderError::NotUtf8 { position: error.valid_up_to() })?;
-    let parsed: Metadata = serde_json::from_str(text).map_err(|error| explain(text, error))?;
-
-    let data_start = PREFIX + json.len() as u64;
-    let mut entries = Vec::new();
-    for (name, info) in parsed.tensors() {
-        let dtype = info.dtype.to_string();
-        let Ok(dtype) = dtype.parse::<DType>() else {
-            // Which of several comes first depends on a hash map.
-            return Err(
-                first_unsupported(&parsed).unwrap_or(HeaderError::Dtype { tensor: name, dtype })
-            );
-        };
-        let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
-        let (Some(start), Some(end)) = (data_start.checked_add(start), data_start.checked_add(end))
-        else {
-            return Err(HeaderError::Overflow { tensor: name, shape: info.shape.clone() });
-        };
-        entries.push(HeaderEntry { name, dtype, shape: info.shape.clone(), bytes: start..end });
-    }
-    entries.sort_by(|a, b| {
-        let (p, q) = (&a.bytes, &b.bytes);
-        (p.start, p.end).cmp(&(q.start, q.end)).then_with(|| natural_order(&a.name, &b.name))
+    let Listed { metadata, mut tensors } =
+        serde_json::from_str(text).map_err(|error| explain(text, error))?;
+    keep_later(&mut tensors);
+    tensors.sort_by(|(name, info), (other_name, other)| {
+        let order = info.data_offsets.cmp(&other.data_offsets);
+        order.then_with(|| natural_order(name, other_name))
     });
 
-    let expected = entries.last().map_or(data_start, |last| last.bytes.end);
+    let data_start = PREFIX + json.len() as u64;
+    let mut entries = Vec::with_capacity(tensors.len());
+    let mut end = 0;
+    for (tensor, info) in tensors {
+        let found = info.data_offsets.0 as u64..info.data_offsets.1 as u64;
+        if found.start != end {
+            return Err(HeaderError::Offset { tensor, expected: end, found: found.start });
+        }
+        let Some(dtype) = supported(info.dtype) else {
+            return Err(HeaderError::Dtype { tensor, dtype: info.dtype.to_string() });
+        };
+        let shape = info.shape;
+        let Some(expected) = byte_len(&shape, dtype) else {
+            return Err(HeaderError::Overflow { tensor, shape });
+        };
+        if found.start.checked_add(expected) != Some(found.end) {
+            return Err(HeaderError::Size { tensor, shape, dtype, expected, found });
+        }
+        end = found.end;
+        let Some(in_file) = data_start.checked_add(end) else {
+            return Err(HeaderError::Overflow { tensor, shape });
+        };
+        let bytes = data_start + found.start..in_file;
+        entries.push(HeaderEntry { name: tensor, dtype, shape, bytes });
+    }
+
+    let expected = data_start + end;
     if expected > file_len {
         return Err(HeaderError::Truncated { expected, found: file_len });
     }
     if expected < file_len {
         return Err(HeaderError::TrailingBytes { expected, found: file_len });
     }
-    let metadata = parsed.metadata().iter().flatten();
-    let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
-    Ok(Header { entries, metadata, data_start })
+    Ok(Header { entries, metadata: metadata.unwrap_or_default(), data_start })
 }
 
-fn first_unsupported(parsed: &Metadata) -> Option<HeaderError> {
-    let tensors = parsed.tensors();
-    let bad = tensors.iter().filter(|(_, info)| info.dtype.to_string().parse::<DType>().is_err());
-    let (name, info) = bad.min_by(|a, b| natural_order(a.0, b.0))?;
-    Some(HeaderError::Dtype { tensor: name.clone(), dtype: info.dtype.to_string() })
+/// Of entries with one name, keeps the last.
+fn keep_later(tensors: &mut Vec<(String, Info)>) {
+    let mut seen = HashSet::with_capacity(tensors.len());
+    let mut last: Vec<bool> =
+        tensors.iter().rev().map(|(name, _)| seen.insert(name.as_str())).collect();
+    tensors.retain(|_| last.pop().unwrap_or(true));
+}
+
+/// A header as it is written.
+struct Listed {
+    metadata: Option<BTreeMap<String, String>>,
+    tensors: Vec<(String, Info)>,
+}
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Listed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from tensor names to dtype, shape and data_offsets")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Listed, A::Error> {
+                let (mut metadata, mut tensors) = (None, Vec::new());
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        set(&mut metadata, "__metadata__", map.next_value()?)?;
+                    } else {
+                        tensors.push((name, map.next_value()?));
+                    }
+                }
+                Ok(Listed { metadata: metadata.flatten(), tensors })
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// What is written of a tensor.
+struct Info {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Field {
+    Dtype,
+    Shape,
+    DataOffsets,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Info {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Info;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("dtype, shape and data_offsets")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Info, A::Error> {
+                let (mut dtype, mut shape, mut data_offsets) = (None, None, None);
+                while let Some(field) = map.next_key()? {
+                    match field {
+                        Field::Dtype => set(&mut dtype, "dtype", map.next_value()?)?,
+                        Field::Shape => set(&mut shape, "shape", map.next_value()?)?,
+                        Field::DataOffsets => {
+                            set(&mut data_offsets, "data_offsets", map.next_value()?)?;
+                        }
+                        // Not skipped but read: other readers refuse what is no value, or
+                        // nested too deep.
+                        Field::Other => drop(map.next_value::<Value>()?),
+                    }
+                }
+                Ok(Info {
+                    dtype: dtype.ok_or_else(|| A::Error::missing_field("dtype"))?,
+                    shape: shape.ok_or_else(|| A::Error::missing_field("shape"))?,
+                    data_offsets: data_offsets
+                        .ok_or_else(|| A::Error::missing_field("data_offsets"))?,
+                })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Info, A::Error> {
+                let fields = Deserialize::deserialize(SeqAccessDeserializer::new(seq));
+                fields.map(|(dtype, shape, data_offsets)| Info { dtype, shape, data_offsets })
+            }
+        }
+
+        deserializer.deserialize_struct("Info", &["dtype", "shape", "data_offsets"], Fields)
+    }
+}
+
+/// Sets what may be given only once.
+fn set<T, E: Error>(slot: &mut Option<T>, name: &'static str, value: T) -> Result<(), E> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(E::duplicate_field(name)),
+    }
+}
+
+/// The dtype of that name, if it is one that can be read.
+fn supported(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
+        Dtype::BOOL => DType::Bool,
+        Dtype::U8 => DType::U8,
+        Dtype::I8 => DType::I8,
+        Dtype::F8_E5M2 => DType::F8E5M2,
+        Dtype::F8_E4M3 => DType::F8E4M3,
+        Dtype::F8_E8M0 => DType::F8E8M0,
+        Dtype::I16 => DType::I16,
+        Dtype::U16 => DType::U16,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::Bf16,
+        Dtype::I32 => DType::I32,
+        Dtype::U32 => DType::U32,
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        Dtype::I64 => DType::I64,
+        Dtype::U64 => DType::U64,
+        _ => return None,
+    })
 }
 
 /// Looks through a header that was rejected for the tensor that is to blame,
-/// which the parser's own report often does not name.
+/// which the parser's own report does not name.
 fn explain(text: &str, error: serde_json::Error) -> HeaderError {
     let Ok(Value::Object(map)) = serde_json::from_str(text) else {
         return HeaderError::Json { source: error };
     };
-    let mut infos = Vec::new();
-    for (name, value) in map.into_iter().filter(|(name, _)| name != "__metadata__") {
+    for (tensor, value) in map.into_iter().filter(|(name, _)| name != "__metadata__") {
         let dtype = value.get("dtype").and_then(Value::as_str).map(str::to_owned);
-        match serde_json::from_value::<TensorInfo>(value) {
-            Ok(info) => infos.push((name, info)),
-            Err(source) => {
-                return match dtype {
-                    Some(dtype) if dtype.parse::<DType>().is_err() => {
-                        HeaderError::Dtype { tensor: name, dtype }
-                    }
-                    _ => HeaderError::Entry { tensor: name, source },
-                };
-            }
-        }
-    }
-    infos.sort_by(|a, b| {
-        a.1.data_offsets.cmp(&b.1.data_offsets).then_with(|| natural_order(&a.0, &b.0))
-    });
-    let mut expected = 0;
-    for (tensor, info) in infos {
-        let found = info.data_offsets.0 as u64..info.data_offsets.1 as u64;
-        if found.start != expected {
-            return HeaderError::Offset { tensor, expected, found: found.start };
-        }
-        let Ok(dtype) = info.dtype.to_string().parse::<DType>() else {
-            return HeaderError::Dtype { tensor, dtype: info.dtype.to_string() };
-        };
-        match byte_len(&info.shape, dtype) {
-            None => return HeaderError::Overflow { tensor, shape: info.shape },
-            Some(bytes) if found.start.checked_add(bytes) != Some(found.end) => {
-                return HeaderError::Size {
-                    tensor,
-                    shape: info.shape,
-                    dtype,
-                    expected: bytes,
-                    found,
-                };
-            }
-            Some(_) => expected = found.end,
+        if let Err(source) = serde_json::from_value::<Info>(value) {
+            return match dtype {
+                Some(dtype) if dtype.parse::<DType>().is_err() => {
+                    HeaderError::Dtype { tensor, dtype }
+                }
+                _ => HeaderError::Entry { tensor, source },
+            };
         }
     }
     HeaderError::Json { source: error }
@@ -410,6 +518,8 @@ pub(crate) fn byte_len(shape: &[usize], dtype: DType) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use safetensors::SafeTensors;
 
     fn file(json: &str) -> Vec<u8> {
         [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
@@ -432,6 +542,78 @@ mod tests {
         assert_eq!(header.metadata["format"], "pt");
         assert_eq!(header.data_start, 8 + json.len() as u64);
         assert_eq!(header.entries[2].bytes, header.data_start + 4..header.data_start + 6);
+    }
+
+    /// What the `safetensors` crate makes of a header with no data behind it must be what
+    /// is made of it here, but for dtypes.
+    fn assert_agrees(json: &str) {
+        let bytes = file(json);
+        match (parse_header(&bytes, bytes.len() as u64), SafeTensors::read_metadata(&bytes)) {
+            (Ok(header), Ok((_, reference))) => {
+                assert_eq!(header.entries.len(), reference.tensors().len(), "{json}");
+                for entry in &header.entries {
+                    let info = reference.info(&entry.name).unwrap();
+                    assert_eq!(info.dtype.to_string(), entry.dtype.name(), "{json}");
+                    assert_eq!(info.shape, entry.shape, "{json}");
+                }
+                let metadata: BTreeMap<_, _> =
+                    reference.metadata().clone().unwrap_or_default().into_iter().collect();
+                assert_eq!(header.metadata, metadata, "{json}");
+            }
+            (Err(HeaderError::Dtype { .. }), Ok(_)) | (Err(_), Err(_)) => {}
+            (found, _) => panic!("{json}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn unusual_headers_are_read_as_by_other_readers() {
+        let entry = r#"{"dtype":"U8","shape":[0],"data_offsets":[0,0]}"#;
+        for json in [
+            "{}".to_owned(),
+            "{} ".to_owned(),
+            "[]".to_owned(),
+            r#"{"__metadata__":null}"#.to_owned(),
+            r#"{"__metadata__":{"a":"1","a":"2"}}"#.to_owned(),
+            r#"{"__metadata__":{"a":1}}"#.to_owned(),
+            r#"{"__metadata__":null,"__metadata__":null}"#.to_owned(),
+            r#"{"\u005f_metadata__":{"a":"b"}}"#.to_owned(),
+            format!(r#"{{"w":{entry},"w":{entry}}}"#),
+            format!(r#"{{"w":{{"dtype":"U8","shape":[9],"data_offsets":[0,9]}},"w":{entry}}}"#),
+            format!(r#"{{"w":{entry},"w":{{"dtype":"U8"}}}}"#),
+            format!(r#"{{"b":{entry},"a":{entry}}}"#),
+            r#"{"w":["U8",[0],[0,0]]}"#.to_owned(),
+            r#"{"w":["U8",[0],[0,0],1]}"#.to_owned(),
+            r#"{"w":{"dtype":{"U8":null},"shape":[0],"data_offsets":[0,0]}}"#.to_owned(),
+            r#"{"w":{"dtype":"U8","shape":[0.0],"data_offsets":[0,0]}}"#.to_owned(),
+            r#"{"w":{"dtype":"U8","shape":[-0],"data_offsets":[0,0]}}"#.to_owned(),
+            r#"{"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0,0]}}"#.to_owned(),
+            r#"{"w":{"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#.to_owned(),
+            r#"{"w":{"dtype":"F4","shape":[0],"data_offsets":[0,0]}}"#.to_owned(),
+        ] {
+            assert_agrees(&json);
+        }
+        // Fields that nobody knows are passed over, but must be JSON that can be read.
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for value in ["1", "null", r#"{"a":[1,{}]}"#, "1e999", r#""\ud800""#, &deep] {
+            let rest = r#""dtype":"U8","shape":[0],"data_offsets":[0,0]"#;
+            assert_agrees(&format!(r#"{{"w":{{"extra":{value},{rest}}}}}"#));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_headers_are_read_as_by_other_readers(
+            edits in proptest::collection::vec(
+                (0..200usize, proptest::sample::select(b"0159,:.{}[]\"\\ae-_".to_vec())), 0..3,
+            ),
+        ) {
+            let mut json = br#"{"__metadata__":{"format":"pt"},"a":{"dtype":"U8","shape":[0,1],"data_offsets":[0,0]},"b":{"dtype":"F64","shape":[5,0],"data_offsets":[0,0],"a":[1,{"a":"b"}]}}"#.to_vec();
+            for (place, byte) in edits {
+                let place = place % json.len();
+                json[place] = byte;
+            }
+            assert_agrees(std::str::from_utf8(&json).unwrap());
+        }
     }
 
     #[test]
