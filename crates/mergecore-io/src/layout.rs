@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use mergecore_tensor::DType;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::discover::SINGLE_FILE;
@@ -296,6 +297,14 @@ fn shard_name(shard: usize, count: usize) -> String {
     }
 }
 
+/// A value of the map that a header is.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum HeaderItem<'a> {
+    Metadata(&'a BTreeMap<String, String>),
+    Tensor { dtype: &'static str, shape: &'a [usize], data_offsets: [u64; 2] },
+}
+
 /// The beginning of a file, up to its first tensor. Always the same bytes for
 /// the same content.
 fn header_bytes(
@@ -303,17 +312,18 @@ fn header_bytes(
     members: &[(usize, u64)],
     metadata: &BTreeMap<String, String>,
 ) -> Vec<u8> {
-    let mut header = Map::new();
-    header.insert("__metadata__".to_owned(), json!(metadata));
     let mut start = 0;
-    for &(index, bytes) in members {
+    let entries = members.iter().map(|&(index, bytes)| {
         let TensorSpec { name, dtype, shape } = &tensors[index];
-        let end = start + bytes;
-        let entry = json!({ "dtype": dtype.name(), "shape": shape, "data_offsets": [start, end] });
-        header.insert(name.clone(), entry);
-        start = end;
-    }
-    let mut json = Value::Object(header).to_string().into_bytes();
+        let data_offsets = [start, start + bytes];
+        start += bytes;
+        (name.as_str(), HeaderItem::Tensor { dtype: dtype.name(), shape, data_offsets })
+    });
+    let items = std::iter::once(("__metadata__", HeaderItem::Metadata(metadata))).chain(entries);
+    let mut json = Vec::new();
+    serde_json::Serializer::new(&mut json)
+        .collect_map(items)
+        .expect("strings and numbers can be written to memory");
     json.resize(json.len().next_multiple_of(8), b' ');
     let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
     bytes.append(&mut json);
