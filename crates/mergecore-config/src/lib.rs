@@ -29,7 +29,7 @@ pub use model_ref::{ModelLocation, ModelRef, ModelRefError};
 pub use parameters::Parameters;
 pub use path::{RecipePath, Segment};
 pub use place::{Note, Place};
-pub use resolve::{Level, Resolved, resolve};
+pub use resolve::{Level, Resolved, resolve, resolve_value};
 pub use suggest::nearest;
 pub use tokenizer::{TokenConfig, TokenSelector, TokenSource, TokenizerConfig, TokenizerSource};
 pub use value::{Conditional, Scalar, Setting, Value};

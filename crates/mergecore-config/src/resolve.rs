@@ -80,24 +80,72 @@ pub fn resolve(
     tensor_name: &str,
     position: f64,
 ) -> Option<Resolved> {
+    let found = find(levels, key, tensor_name, position)?;
+    let mut path = found.level.path.key(key);
+    if let Some(index) = found.condition {
+        path = path.index(index).key("value");
+    }
+    if let Some(index) = found.point {
+        path = path.index(index);
+    }
+    Some(Resolved { value: found.value, path })
+}
+
+/// The value that [`resolve`] finds, for who has no use for its place: that takes
+/// several times as long to say.
+///
+/// ```
+/// use mergecore_config::{Level, Parameters, RecipePath, resolve_value};
+///
+/// let parameters = Parameters::new().with("lambda", vec![0.0, 1.0]);
+/// let levels = [Level { parameters: &parameters, path: RecipePath::root().key("parameters") }];
+/// assert_eq!(resolve_value(&levels, "lambda", "lm_head.weight", 0.5), Some(0.5.into()));
+/// assert_eq!(resolve_value(&levels, "weight", "lm_head.weight", 0.5), None);
+/// ```
+pub fn resolve_value(
+    levels: &[Level<'_>],
+    key: &str,
+    tensor_name: &str,
+    position: f64,
+) -> Option<Scalar> {
+    find(levels, key, tensor_name, position).map(|found| found.value)
+}
+
+/// A value and where it is from.
+struct Found<'a> {
+    value: Scalar,
+    level: &'a Level<'a>,
+    /// Which condition, where there are some.
+    condition: Option<usize>,
+    /// Which point of a gradient that is not interpolated.
+    point: Option<usize>,
+}
+
+fn find<'a>(
+    levels: &'a [Level<'a>],
+    key: &str,
+    tensor_name: &str,
+    position: f64,
+) -> Option<Found<'a>> {
     levels.iter().find_map(|level| {
-        let (value, path) = match level.parameters.get(key)? {
-            Setting::Value(value) => (value, level.path.key(key)),
+        let (value, condition) = match level.parameters.get(key)? {
+            Setting::Value(value) => (value, None),
             Setting::Conditional(conditions) => {
                 let index = conditions.iter().position(|c| c.matches(tensor_name))?;
-                let path = level.path.key(key).index(index).key("value");
-                (&conditions[index].value, path)
+                (&conditions[index].value, Some(index))
             }
         };
-        match value {
-            Value::Scalar(scalar) => Some(Resolved { value: scalar.clone(), path }),
-            Value::Gradient(points) => at(points, position, path),
-        }
+        let (value, point) = match value {
+            Value::Scalar(scalar) => (scalar.clone(), None),
+            Value::Gradient(points) => at(points, position)?,
+        };
+        Some(Found { value, level, condition, point })
     })
 }
 
-/// A gradient's value at `position`; `None` only if it has no points.
-fn at(points: &[Scalar], position: f64, path: RecipePath) -> Option<Resolved> {
+/// A gradient's value at `position`, and which of its points that is where they are no
+/// numbers; `None` only if it has no points.
+fn at(points: &[Scalar], position: f64) -> Option<(Scalar, Option<usize>)> {
     let last = points.len().checked_sub(1)?;
     let position = if position.is_nan() { 0.0 } else { position };
     let scaled = position.clamp(0.0, 1.0) * last as f64;
@@ -111,14 +159,14 @@ fn at(points: &[Scalar], position: f64, path: RecipePath) -> Option<Resolved> {
 
     let numbers: Option<Vec<f64>> = points.iter().map(Scalar::as_f64).collect();
     let Some(numbers) = numbers else {
-        return Some(Resolved { value: points[index].clone(), path: path.index(index) });
+        return Some((points[index].clone(), Some(index)));
     };
     let value = if fraction == 0.0 {
         numbers[index]
     } else {
         (1.0 - fraction) * numbers[index] + fraction * numbers[(index + 1).min(last)]
     };
-    Some(Resolved { value: Scalar::Number(value), path })
+    Some((Scalar::Number(value), None))
 }
 
 #[cfg(test)]

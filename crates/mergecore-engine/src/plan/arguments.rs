@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use mergecore_config::{Level, MergeConfig, RecipePath, Resolved, Scalar, Site, nearest, resolve};
+use mergecore_config::{
+    Level, MergeConfig, RecipePath, Scalar, Site, nearest, resolve, resolve_value,
+};
 use mergecore_kernel::{
     Argument, Arguments, DefaultValue, Method, Parameter, ParameterKind, Scope,
 };
 
+use super::Model;
 use super::inputs::sites;
 use super::sections::Section;
 use crate::{EngineError, Registry};
@@ -99,25 +102,28 @@ pub(super) fn check_names(
         let Some(Level { parameters, path }) = levels.first() else { continue };
         for (name, _) in parameters.iter() {
             let path = path.key(name);
-            let place = config.place_of_key(&path);
+            // Only where there is something to say: each place is a parse of the recipe.
+            let place = || config.place_of_key(&path);
             let taken = method.parameters().iter().find(|parameter| parameter.name == name);
             if let Some(parameter) = taken {
                 if parameter.scope == Scope::Shared && site.input.is_some() {
                     notes.push(format!(
-                        "{place}: `{name}` has no effect: {} has one value for all models, which belongs in `parameters` beside or above the list of models",
+                        "{}: `{name}` has no effect: {} has one value for all models, which belongs in `parameters` beside or above the list of models",
+                        place(),
                         method.name()
                     ));
                 }
                 continue;
             }
             if let Some((_, reason)) = WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
-                notes.push(format!("{place}: `{name}` has no effect: {reason}"));
+                notes.push(format!("{}: `{name}` has no effect: {reason}", place()));
                 continue;
             }
             let others = || registry.methods().flat_map(|other| other.parameters()).map(|p| p.name);
             if others().chain(KNOWN_ELSEWHERE).any(|known| known == name) {
                 notes.push(format!(
-                    "{place}: `{name}` has no effect: {} does not take it",
+                    "{}: `{name}` has no effect: {} does not take it",
+                    place(),
                     method.name()
                 ));
                 continue;
@@ -126,7 +132,7 @@ pub(super) fn check_names(
             let suggestion = nearest(name, own.clone())
                 .or_else(|| nearest(name, others().chain(KNOWN_ELSEWHERE)));
             return Err(EngineError::UnknownParameter {
-                place: Box::new(place),
+                place: Box::new(place()),
                 name: name.to_owned(),
                 suggestion: suggestion.map(str::to_owned),
                 method: method.name().to_owned(),
@@ -174,7 +180,7 @@ pub(super) struct Lookup<'a> {
     pub(super) site: Site,
     pub(super) scope: Scope,
     /// The model, for per-model parameters.
-    pub(super) model: Option<&'a str>,
+    pub(super) model: Option<&'a Model>,
     /// The name that filters are matched with.
     pub(super) tensor: &'a str,
     /// Position along the slice's layers, 0 to 1.
@@ -194,8 +200,8 @@ impl Lookup<'_> {
     }
 
     fn argument(&self, parameter: &Parameter) -> Result<Option<Argument>, EngineError> {
-        match resolve(self.levels, parameter.name, self.tensor, self.position) {
-            Some(resolved) => self.validate(parameter, &resolved).map(Some),
+        match resolve_value(self.levels, parameter.name, self.tensor, self.position) {
+            Some(value) => self.validate(parameter, &value).map(Some),
             None => match parameter.default {
                 DefaultValue::Number(value) => Ok(Some(Argument::Number(value))),
                 DefaultValue::Flag(value) => Ok(Some(Argument::Flag(value))),
@@ -204,19 +210,14 @@ impl Lookup<'_> {
                     place: Box::new(self.config.place(&self.config.site_path(self.site))),
                     method: self.method.name().to_owned(),
                     parameter: parameter.name,
-                    model: self.model.map(str::to_owned),
+                    model: self.model.map(Model::name),
                     tensor: self.tensor.to_owned(),
                 }),
             },
         }
     }
 
-    fn validate(
-        &self,
-        parameter: &Parameter,
-        resolved: &Resolved,
-    ) -> Result<Argument, EngineError> {
-        let value = &resolved.value;
+    fn validate(&self, parameter: &Parameter, value: &Scalar) -> Result<Argument, EngineError> {
         let argument = match parameter.kind {
             ParameterKind::Number { min, max } => {
                 value.as_f64().filter(|number| (min..=max).contains(number)).map(Argument::Number)
@@ -227,12 +228,16 @@ impl Lookup<'_> {
                 .filter(|text| names.contains(text))
                 .map(|text| Argument::Text(text.to_owned())),
         };
-        argument.ok_or_else(|| EngineError::ParameterValue {
-            place: Box::new(self.config.place(&resolved.path)),
-            parameter: parameter.name,
-            found: describe(value),
-            tensor: self.tensor.to_owned(),
-            expected: parameter.kind.to_string(),
+        argument.ok_or_else(|| {
+            let resolved = resolve(self.levels, parameter.name, self.tensor, self.position);
+            let path = resolved.map_or_else(RecipePath::root, |resolved| resolved.path);
+            EngineError::ParameterValue {
+                place: Box::new(self.config.place(&path)),
+                parameter: parameter.name,
+                found: describe(value),
+                tensor: self.tensor.to_owned(),
+                expected: parameter.kind.to_string(),
+            }
         })
     }
 }

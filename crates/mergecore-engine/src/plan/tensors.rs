@@ -494,8 +494,8 @@ impl<'a> Planner<'a, '_> {
         let skip = usize::from(method.inputs().base);
         let sources = section.sources.iter().zip(&levels.sources).zip(inputs).skip(skip);
         for ((source, levels), tensor) in sources {
-            let model = self.models[source.model].name();
-            let (scope, site, model) = (Scope::PerModel, source.site, Some(model.as_str()));
+            let model = Some(&self.models[source.model]);
+            let (scope, site) = (Scope::PerModel, source.site);
             let lookup = Lookup { levels, site, scope, model, tensor: tensor.name(), ..shared };
             models.push(lookup.arguments()?);
         }
