@@ -257,17 +257,17 @@ fn is_embedding(name: &str) -> bool {
 
 /// Splits `model.layers.3.mlp.weight` into `model.layers`, 3 and `mlp.weight`.
 fn split_at_number(name: &str) -> Option<(&str, usize, &str)> {
-    let mut start = 0;
-    for part in name.split('.') {
-        let end = start + part.len();
-        let number = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok());
-        if let Some(Some(number)) = number
-            && start > 0
-        {
-            let rest = name.get(end + 1..).unwrap_or("");
-            return Some((&name[..start - 1], number, rest));
+    let bytes = name.as_bytes();
+    let mut from = 0;
+    let begins = |pair: &[u8]| pair[0] == b'.' && pair[1].is_ascii_digit();
+    while let Some(dot) = bytes[from..].windows(2).position(begins) {
+        let (prefix, number) = (&name[..from + dot], &name[from + dot + 1..]);
+        let (number, rest) = number.split_once('.').unwrap_or((number, ""));
+        // Where the first is a digit, only digits make a number.
+        if let Ok(number) = number.parse() {
+            return Some((prefix, number, rest));
         }
-        start = end + 1;
+        from += dot + 1;
     }
     None
 }

@@ -1,7 +1,7 @@
 //! Every output tensor: its inputs, operation, dtype and shape.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use mergecore_config::{FloatType, Level, MergeConfig, RecipePath};
@@ -106,7 +106,7 @@ pub(super) fn plan(
     notes: &mut Vec<String>,
 ) -> Result<Planned, EngineError> {
     let inventories = models.iter().map(Inventory::of).collect();
-    let (used, left_out, tensors) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    let (used, left_out, tensors) = (HashSet::new(), BTreeSet::new(), Vec::new());
     let mut planner = Planner {
         config,
         models,
@@ -122,12 +122,12 @@ pub(super) fn plan(
     };
     if let (Some(first), Some(last)) = (sections.first(), sections.last()) {
         if first.site.slice.is_none() {
-            planner.refuse_dropping(first, &|_| true)?;
+            planner.refuse_dropping(first, Asked::All)?;
         } else {
-            planner.refuse_dropping(first, &|role| role == Role::Before)?;
-            planner.refuse_dropping(last, &|role| role == Role::After)?;
+            planner.refuse_dropping(first, Asked::Before)?;
+            planner.refuse_dropping(last, Asked::After)?;
             for section in sections {
-                planner.refuse_dropping(section, &|role| matches!(role, Role::Layer { .. }))?;
+                planner.refuse_dropping(section, Asked::Layers)?;
             }
         }
         planner.outside(first, Role::Before)?;
@@ -186,12 +186,22 @@ struct Planner<'a, 'n> {
     seed: u64,
     notes: &'n mut Vec<String>,
     /// Model and tensor.
-    used: BTreeSet<(usize, String)>,
+    used: HashSet<(usize, &'a str)>,
     /// Model and tensor: what is neither read nor refused, because it can be done
     /// without.
     left_out: BTreeSet<(usize, String)>,
     vocabularies: Vocabularies<'a>,
     tensors: Vec<PlannedTensor>,
+}
+
+/// Which of a source's tensors are meant.
+#[derive(Clone, Copy)]
+enum Asked {
+    All,
+    Before,
+    After,
+    /// Those in the layers of the section.
+    Layers,
 }
 
 /// An output tensor with its inputs found.
@@ -217,7 +227,7 @@ impl<'a> Planner<'a, '_> {
         }
         for tensor in expected {
             let name = tensor.name();
-            let inputs = self.find(section, name, tensor.shape(), |_| name.to_owned())?;
+            let inputs = self.find(section, name, tensor.shape(), |_| name.into())?;
             match inputs {
                 Some(inputs) => {
                     let found = Found { name: name.to_owned(), inputs, position: 0.0 };
@@ -274,8 +284,11 @@ impl<'a> Planner<'a, '_> {
                 let name = format!("{prefix}.{}.{rest}", next + layer);
                 let inputs = self.find(section, &name, tensor.shape(), |source| {
                     let stacks = self.models[source.model].architecture.stacks();
-                    let prefix = stacks.get(stack).map_or(prefix, |stack| &stack.prefix);
-                    format!("{prefix}.{}.{rest}", source.first_layer + layer)
+                    let own = stacks.get(stack).map_or(prefix, |stack| &stack.prefix);
+                    match own == prefix && source.first_layer == next {
+                        true => Cow::Borrowed(name.as_str()),
+                        false => Cow::Owned(format!("{own}.{}.{rest}", source.first_layer + layer)),
+                    }
                 })?;
                 match inputs {
                     Some(inputs) => self.add(section, &levels, Found { name, inputs, position })?,
@@ -313,27 +326,38 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
+    /// A source's tensors of that kind, in natural order of their names.
+    fn tensors(&self, asked: Asked, section: &Section, source: &Source) -> Vec<&'a StoredTensor> {
+        let inventory = &self.inventories[source.model];
+        match (asked, section.stack) {
+            (Asked::All, _) => self.models[source.model].checkpoint.tensors().collect(),
+            (Asked::Before, _) => inventory.before.clone(),
+            (Asked::After, _) => inventory.after.clone(),
+            (Asked::Layers, None) => Vec::new(),
+            (Asked::Layers, Some(stack)) => {
+                let first = source.first_layer;
+                let layers =
+                    inventory.layers.range((stack, first)..(stack, first + section.layers));
+                layers.flat_map(|(_, tensors)| tensors).map(|(_, tensor)| *tensor).collect()
+            }
+        }
+    }
+
     /// Refuses tensors of a section's sources that its reference does not have, so
-    /// that nothing is dropped in silence. Looked at are those of the roles asked
-    /// for and, of the layers, those of the section.
-    fn refuse_dropping(
-        &mut self,
-        section: &Section,
-        asked: &dyn Fn(Role<'_>) -> bool,
-    ) -> Result<(), EngineError> {
+    /// that nothing is dropped in silence.
+    fn refuse_dropping(&mut self, section: &Section, asked: Asked) -> Result<(), EngineError> {
         let reference = section.reference();
         let (models, first) = (self.models, &self.models[reference.model]);
         for source in &section.sources {
             let model = &models[source.model];
-            for tensor in model.checkpoint.tensors() {
+            if (source.model, source.first_layer) == (reference.model, reference.first_layer) {
+                continue;
+            }
+            let layers = source.first_layer..source.first_layer + section.layers;
+            for tensor in self.tensors(asked, section, source) {
                 let name = tensor.name();
-                let role = model.architecture.role(name);
-                if !asked(role) {
-                    continue;
-                }
-                let counterpart = match role {
+                let counterpart = match model.architecture.role(name) {
                     Role::Layer { stack, layer, rest } if section.stack == Some(stack) => {
-                        let layers = source.first_layer..source.first_layer + section.layers;
                         let stack = first.architecture.stacks().get(stack);
                         let Some(stack) = stack.filter(|_| layers.contains(&layer)) else {
                             continue;
@@ -361,12 +385,12 @@ impl<'a> Planner<'a, '_> {
     }
 
     /// The input of each source, or `None` for a tensor that is to be left out.
-    fn find(
+    fn find<'n>(
         &self,
         section: &Section,
         name: &str,
         shape: &[usize],
-        name_in: impl Fn(&Source) -> String,
+        name_in: impl Fn(&Source) -> Cow<'n, str>,
     ) -> Result<Option<Vec<&'a StoredTensor>>, EngineError> {
         let reference = &self.models[section.reference().model];
         let mut inputs = Vec::with_capacity(section.sources.len());
@@ -382,7 +406,7 @@ impl<'a> Planner<'a, '_> {
                 None if is_recomputed(name, shape) => return Ok(None),
                 None => {
                     return Err(EngineError::MissingTensor {
-                        tensor: wanted,
+                        tensor: wanted.into_owned(),
                         model: model.name(),
                         first: reference.name(),
                     });
@@ -404,11 +428,13 @@ impl<'a> Planner<'a, '_> {
         let (says_so, shape) =
             self.vocabularies.output_shape(&name, section.reference().model, first);
         let mut all = Vec::with_capacity(inputs.len());
-        for (source, tensor) in section.sources.iter().zip(&inputs) {
-            let (model, own_name) = (source.model, tensor.name().to_owned());
-            self.used.insert((model, own_name.clone()));
+        for (source, &tensor) in section.sources.iter().zip(&inputs) {
+            let model = source.model;
+            self.used.insert((model, tensor.name()));
             match self.vocabularies.fit(&name, source, tensor, shape)? {
-                Some(source) => all.push(TensorInput { model, name: own_name, source }),
+                Some(source) => {
+                    all.push(TensorInput { model, name: tensor.name().to_owned(), source });
+                }
                 None => return Err(self.shapes_differ(source.model, tensor, says_so, shape)),
             }
         }
