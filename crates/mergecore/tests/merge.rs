@@ -11,6 +11,8 @@ mod hub;
 mod invariants;
 #[path = "merge/library.rs"]
 mod library;
+#[path = "merge/many_tensors.rs"]
+mod many_tensors;
 #[path = "merge/masks.rs"]
 mod masks;
 #[path = "merge/parameters.rs"]
