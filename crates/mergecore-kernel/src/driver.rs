@@ -89,7 +89,9 @@ impl Worker {
         extent: Extent,
         inputs: &[Elements<'_>],
     ) {
-        self.tiles(start, extent, inputs, |tile| scan.fold(partial, tile));
+        if !scan.fold_stored(partial, self.simd, inputs) {
+            self.tiles(start, extent, inputs, |tile| scan.fold(partial, tile));
+        }
     }
 
     /// Computes the run of the output that belongs to a run of elements of all inputs,

@@ -1,6 +1,6 @@
 //! The Gram matrix of the inputs: every dot product and squared norm, in one scan.
 
-use mergecore_tensor::Vectorize;
+use mergecore_tensor::{Element, Elements, Simd, Vectorize, bf16, f16};
 
 use crate::{KernelError, Order, Scan, Step, Tile};
 
@@ -15,10 +15,6 @@ pub struct Gram {
 }
 
 impl Gram {
-    fn new(inputs: usize) -> Self {
-        Gram { inputs, dots: vec![0.0; inputs * (inputs + 1) / 2] }
-    }
-
     /// The dot product of inputs `i` and `j`; a squared norm where they are one.
     ///
     /// # Panics
@@ -86,33 +82,144 @@ impl<F> Scan for GramScan<F>
 where
     F: FnOnce(&Gram) -> Result<Step, KernelError> + Send + Sync + 'static,
 {
-    type Partial = Gram;
+    type Partial = Lanes;
 
     fn order(&self) -> Order {
         Order::Blocks
     }
 
-    fn empty(&self) -> Gram {
-        Gram::new(self.inputs)
+    fn empty(&self) -> Lanes {
+        Lanes(vec![[0.0; LANES]; self.inputs * (self.inputs + 1) / 2])
     }
 
-    fn fold(&self, partial: &mut Gram, tile: &mut Tile<'_>) {
-        let (tile, inputs) = (&*tile, self.inputs);
-        tile.simd().run(AddDots { tile, inputs, dots: &mut partial.dots });
+    fn fold(&self, partial: &mut Lanes, tile: &mut Tile<'_>) {
+        let inputs: Vec<&[f64]> = (0..self.inputs).map(|input| tile.input(input)).collect();
+        tile.simd().run(AddProducts { inputs: &inputs, lanes: &mut partial.0 });
     }
 
-    fn combine(&self, total: &mut Gram, next: Gram) {
-        for (total, next) in total.dots.iter_mut().zip(next.dots) {
+    fn fold_stored(&self, partial: &mut Lanes, simd: Simd, inputs: &[Elements<'_>]) -> bool {
+        match inputs.first() {
+            Some(Elements::Bf16(_)) => self.fold_slices::<bf16>(partial, simd, inputs),
+            Some(Elements::F16(_)) => self.fold_slices::<f16>(partial, simd, inputs),
+            Some(Elements::F32(_)) => self.fold_slices::<f32>(partial, simd, inputs),
+            _ => false,
+        }
+    }
+
+    fn combine(&self, total: &mut Lanes, next: Lanes) {
+        for (total, next) in total.0.iter_mut().flatten().zip(next.0.into_iter().flatten()) {
             *total += next;
         }
     }
 
-    fn finish(self: Box<Self>, total: Gram) -> Result<Step, KernelError> {
-        (self.then)(&total)
+    fn finish(self: Box<Self>, total: Lanes) -> Result<Step, KernelError> {
+        let dots = total.0.into_iter().map(sum_lanes).collect();
+        (self.then)(&Gram { inputs: self.inputs, dots })
+    }
+}
+
+impl<F> GramScan<F> {
+    /// `false`, and nothing done, where the inputs' dtypes differ.
+    fn fold_slices<T: Element>(
+        &self,
+        partial: &mut Lanes,
+        simd: Simd,
+        inputs: &[Elements<'_>],
+    ) -> bool {
+        let slices = inputs[..self.inputs].iter().map(|input| T::from_elements(*input));
+        let Some(slices) = slices.collect::<Option<Vec<&[T]>>>() else { return false };
+        simd.run(AddProducts { inputs: &slices, lanes: &mut partial.0 });
+        true
     }
 }
 
 const LANES: usize = 32;
+
+/// Sums of products in the making, one for each pair of inputs in the order of [`Gram`]:
+/// element `i` of a block goes to lane `i % 32`.
+#[derive(Debug)]
+pub struct Lanes(Vec<[f64; LANES]>);
+
+/// Adds the products of all pairs of slices of one length, which begin at a multiple of
+/// the number of lanes.
+struct AddProducts<'a, T> {
+    inputs: &'a [&'a [T]],
+    lanes: &'a mut [[f64; LANES]],
+}
+
+impl<T: Element> Vectorize for AddProducts<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        if let ([a, b], [aa, ab, bb]) = (self.inputs, &mut *self.lanes) {
+            return add_two(a, b, aa, ab, bb);
+        }
+        let mut lanes = self.lanes.iter_mut();
+        for (i, a) in self.inputs.iter().enumerate() {
+            for (b, lanes) in self.inputs[i..].iter().zip(&mut lanes) {
+                add_products(a, b, lanes);
+            }
+        }
+    }
+}
+
+/// All three sums in one go.
+#[inline(always)]
+fn add_two<T: Element>(
+    a: &[T],
+    b: &[T],
+    aa: &mut [f64; LANES],
+    ab: &mut [f64; LANES],
+    bb: &mut [f64; LANES],
+) {
+    let (mut sum_aa, mut sum_ab, mut sum_bb) = (*aa, *ab, *bb);
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            let (x, y) = (a[lane].widen(), b[lane].widen());
+            sum_aa[lane] += x * x;
+            sum_ab[lane] += x * y;
+            sum_bb[lane] += y * y;
+        }
+    }
+    (*aa, *ab, *bb) = (sum_aa, sum_ab, sum_bb);
+    for (lane, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
+        let (x, y) = (x.widen(), y.widen());
+        aa[lane] += x * x;
+        ab[lane] += x * y;
+        bb[lane] += y * y;
+    }
+}
+
+#[inline(always)]
+fn add_products<T: Element>(a: &[T], b: &[T], lanes: &mut [f64; LANES]) {
+    let mut sums = *lanes;
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane].widen() * b[lane].widen();
+        }
+    }
+    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *sum += a.widen() * b.widen();
+    }
+    *lanes = sums;
+}
+
+/// The sum of lanes in a fixed shape: half is added to half.
+fn sum_lanes(mut lanes: [f64; LANES]) -> f64 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
 
 /// Dot product in a fixed shape: 32 lanes, then a fixed tree.
 ///
@@ -142,34 +249,5 @@ pub(crate) fn sum_products(a: &[f64], b: &[f64], term: impl Fn(f64, f64) -> f64)
     for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
         *lane += term(*a, *b);
     }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
-/// Adds a tile's dot products to those of a block.
-struct AddDots<'a, 't> {
-    tile: &'a Tile<'t>,
-    inputs: usize,
-    dots: &'a mut [f64],
-}
-
-impl Vectorize for AddDots<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn vectorize(self) {
-        let mut dots = self.dots.iter_mut();
-        for i in 0..self.inputs {
-            let (a, rest) = (self.tile.input(i), &mut dots);
-            for (j, total) in (i..self.inputs).zip(rest) {
-                *total += sum_products(a, self.tile.input(j), |x, y| x * y);
-            }
-        }
-    }
+    sum_lanes(lanes)
 }

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 
+use mergecore_tensor::{Elements, Simd};
+
 use crate::{Combination, Extent, KernelError, Tile};
 
 /// A merge method bound to one output tensor: parameters resolved, number of
@@ -181,6 +183,18 @@ pub trait Scan: Send + Sync + 'static {
     /// Adds a tile's elements to a partial.
     fn fold(&self, partial: &mut Self::Partial, tile: &mut Tile<'_>);
 
+    /// Adds a run of stored elements to a partial as [`fold`](Self::fold) would its
+    /// tiles, to the same bits, but without widened copies; `false`, and nothing done,
+    /// where the scan has no such way, which the driver then takes through tiles.
+    fn fold_stored(
+        &self,
+        _partial: &mut Self::Partial,
+        _simd: Simd,
+        _inputs: &[Elements<'_>],
+    ) -> bool {
+        false
+    }
+
     /// Adds the next partial to those combined so far.
     fn combine(&self, total: &mut Self::Partial, next: Self::Partial);
 
@@ -263,6 +277,13 @@ pub trait ErasedScan: Send + Sync + sealed::Sealed {
     /// On a partial that another type of scan made.
     fn fold(&self, partial: &mut ErasedPartial, tile: &mut Tile<'_>);
 
+    /// As [`Scan::fold_stored`].
+    ///
+    /// # Panics
+    /// On a partial that another type of scan made.
+    fn fold_stored(&self, partial: &mut ErasedPartial, simd: Simd, inputs: &[Elements<'_>])
+    -> bool;
+
     /// As [`Scan::combine`].
     ///
     /// # Panics
@@ -301,6 +322,15 @@ impl<S: Scan> ErasedScan for S {
 
     fn fold(&self, partial: &mut ErasedPartial, tile: &mut Tile<'_>) {
         Scan::fold(self, partial.downcast_mut().expect(FOREIGN), tile);
+    }
+
+    fn fold_stored(
+        &self,
+        partial: &mut ErasedPartial,
+        simd: Simd,
+        inputs: &[Elements<'_>],
+    ) -> bool {
+        Scan::fold_stored(self, partial.downcast_mut().expect(FOREIGN), simd, inputs)
     }
 
     fn combine(&self, total: &mut ErasedPartial, next: ErasedPartial) {
