@@ -10,6 +10,7 @@ mod index;
 mod layout;
 mod mapped;
 mod natural;
+mod page_cache;
 mod positioned;
 mod quantisation;
 mod rows;

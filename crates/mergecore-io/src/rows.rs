@@ -129,7 +129,28 @@ impl Run {
     }
 }
 
+impl Rows {
+    /// Calls `each` with the stored tensor and its elements of every run in a range.
+    fn for_runs(&self, elements: &Range<u64>, each: impl Fn(&StoredTensor, Range<u64>)) {
+        for run in &self.runs {
+            let (start, end) = (elements.start.max(run.start), elements.end.min(run.end()));
+            if start < end {
+                let own = |element: u64| run.elements.start + (element - run.start);
+                each(&run.tensor, own(start)..own(end));
+            }
+        }
+    }
+}
+
 impl TensorSource for Rows {
+    fn prefetch(&self, elements: Range<u64>) {
+        self.for_runs(&elements, TensorSource::prefetch);
+    }
+
+    fn release(&self, elements: Range<u64>) {
+        self.for_runs(&elements, TensorSource::release);
+    }
+
     fn dtype(&self) -> DType {
         self.dtype
     }

@@ -11,6 +11,7 @@ use mergecore_tensor::DType;
 use crate::checkpoint::SourceFile;
 use crate::error::IoError;
 use crate::header::element_count;
+use crate::page_cache;
 use crate::positioned::read_exact_at;
 
 /// Something with a shape and a dtype that can fill a buffer with any run of its
@@ -72,6 +73,19 @@ pub trait TensorSource: Send + Sync + Debug {
     /// Whether there are no elements, some dimension being 0.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Says that these elements will be read soon, so that storage can be asked for them
+    /// meanwhile. Does nothing by default.
+    fn prefetch(&self, _elements: Range<u64>) {}
+
+    /// Says that these elements will not be read again, so that memory need not be filled
+    /// with them. Does nothing by default.
+    fn release(&self, _elements: Range<u64>) {}
+
+    /// The stored tensor that this is, if it is one as it lies in its file.
+    fn as_stored(&self) -> Option<&StoredTensor> {
+        None
     }
 }
 
@@ -149,7 +163,31 @@ impl StoredTensor {
     }
 }
 
+impl StoredTensor {
+    /// Where elements lie in the file.
+    pub(crate) fn file_range(&self, elements: &Range<u64>) -> Range<u64> {
+        let (start, size) = (self.0.bytes.start, self.0.dtype.size() as u64);
+        start + elements.start * size..start + elements.end * size
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.0.file.file
+    }
+}
+
 impl TensorSource for StoredTensor {
+    fn prefetch(&self, elements: Range<u64>) {
+        page_cache::will_need(self.file(), self.file_range(&elements));
+    }
+
+    fn release(&self, elements: Range<u64>) {
+        page_cache::done_with(self.file(), self.file_range(&elements));
+    }
+
+    fn as_stored(&self) -> Option<&StoredTensor> {
+        Some(self)
+    }
+
     fn dtype(&self) -> DType {
         self.0.dtype
     }

@@ -2,14 +2,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::IoError;
 use crate::index::INDEX_FILE;
 use crate::layout::Layout;
+use crate::page_cache;
 use crate::positioned::write_all_at;
+use crate::source::{StoredTensor, TensorSource};
 
 /// Writes the weights files (and index) of a [`Layout`], in any order of tensors
 /// and parts of tensors, from any number of threads.
@@ -37,7 +40,12 @@ pub struct CheckpointWriter {
     files: Vec<(PathBuf, File)>,
     /// Bytes written so far, by tensor.
     written: Vec<AtomicU64>,
+    /// Set once the kernel would not copy from file to file.
+    cannot_copy: AtomicBool,
 }
+
+/// Bytes of a file that are handed to storage at once.
+const WRITE_BEHIND: u64 = 8 << 20;
 
 impl CheckpointWriter {
     /// Creates the files in `dir`, which exists, at their full length and with
@@ -77,7 +85,8 @@ impl CheckpointWriter {
             files.push((path, file));
         }
         let written = layout.tensors().iter().map(|_| AtomicU64::new(0)).collect();
-        Ok(CheckpointWriter { layout, dir: dir.to_owned(), files, written })
+        let cannot_copy = AtomicBool::new(false);
+        Ok(CheckpointWriter { layout, dir: dir.to_owned(), files, written, cannot_copy })
     }
 
     /// The layout that is being filled.
@@ -106,19 +115,93 @@ impl CheckpointWriter {
     /// # Ok::<(), IoError>(())
     /// ```
     pub fn write(&self, tensor: usize, byte_offset: u64, bytes: &[u8]) -> Result<(), IoError> {
+        let (shard, at) = self.place(tensor, byte_offset, bytes.len() as u64)?;
+        let (path, file) = &self.files[shard];
+        write_all_at(file, bytes, at).map_err(IoError::system("write", path))?;
+        self.count(tensor, shard, at, bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Copies elements of a stored tensor to their place, from `byte_offset` of the tensor
+    /// with index `tensor` on, without taking them through this process: the kernel copies,
+    /// or shares what the file system can share. `false`, and nothing counts as written,
+    /// where it cannot: they have to be read and written then.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::TensorIndex`] and [`IoError::WriteRange`].
+    ///
+    /// ```
+    /// use mergecore_io::{Checkpoint, CheckpointWriter, IoError, Layout, TensorSource, TensorSpec};
+    /// use mergecore_tensor::DType;
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    /// # for dir in [&a, &b] {
+    /// #     std::fs::create_dir(dir).unwrap();
+    /// #     std::fs::write(dir.join("config.json"), "{}").unwrap();
+    /// # }
+    /// let spec = || TensorSpec { name: "w".into(), dtype: DType::U8, shape: vec![3] };
+    /// let writer = |dir| {
+    ///     CheckpointWriter::create(dir, Layout::new(vec![spec()], 9, Default::default())?.into())
+    /// };
+    /// let first = writer(&a)?;
+    /// first.write(0, 0, b"abc")?;
+    /// first.finish()?;
+    ///
+    /// let (checkpoint, second) = (Checkpoint::open(&a)?, writer(&b)?);
+    /// let stored = checkpoint.tensor("w").unwrap();
+    /// if !second.copy(0, 0, &stored, 0..3)? {
+    ///     let mut bytes = [0; 3];
+    ///     stored.read(0..3, &mut bytes)?;
+    ///     second.write(0, 0, &bytes)?;
+    /// }
+    /// second.finish()?;
+    /// # Ok::<(), IoError>(())
+    /// ```
+    pub fn copy(
+        &self,
+        tensor: usize,
+        byte_offset: u64,
+        source: &StoredTensor,
+        elements: Range<u64>,
+    ) -> Result<bool, IoError> {
+        let bytes = source.file_range(&elements);
+        let len = bytes.end - bytes.start;
+        let (shard, at) = self.place(tensor, byte_offset, len)?;
+        if self.cannot_copy.load(Ordering::Relaxed) || elements.end > source.len() {
+            return Ok(false);
+        }
+        let copied = page_cache::copy(source.file(), bytes, &self.files[shard].1, at) == len;
+        if copied {
+            self.count(tensor, shard, at, len);
+        } else {
+            self.cannot_copy.store(true, Ordering::Relaxed);
+        }
+        Ok(copied)
+    }
+
+    /// The file, by number, and the position in it of a range of a tensor's bytes.
+    fn place(&self, tensor: usize, offset: u64, len: u64) -> Result<(usize, u64), IoError> {
         let Some(place) = self.layout.placement(tensor) else {
             return Err(IoError::TensorIndex { index: tensor, count: self.layout.tensors().len() });
         };
-        let (len, size) = (bytes.len() as u64, place.bytes.end - place.bytes.start);
-        if byte_offset.checked_add(len).is_none_or(|end| end > size) {
+        let size = place.bytes.end - place.bytes.start;
+        if offset.checked_add(len).is_none_or(|end| end > size) {
             let name = self.layout.tensors()[tensor].name.clone();
-            return Err(IoError::WriteRange { tensor: name, offset: byte_offset, len, size });
+            return Err(IoError::WriteRange { tensor: name, offset, len, size });
         }
-        let (path, file) = &self.files[place.shard];
-        write_all_at(file, bytes, place.bytes.start + byte_offset)
-            .map_err(IoError::system("write", path))?;
+        Ok((place.shard, place.bytes.start + offset))
+    }
+
+    /// Counts what was written, and lets a stretch of the file that may be complete go to
+    /// storage now rather than all of it at the end.
+    fn count(&self, tensor: usize, shard: usize, at: u64, len: u64) {
         self.written[tensor].fetch_add(len, Ordering::Relaxed);
-        Ok(())
+        let (first, last) = (at / WRITE_BEHIND, (at + len) / WRITE_BEHIND);
+        if first < last {
+            page_cache::done_with(&self.files[shard].1, first * WRITE_BEHIND..last * WRITE_BEHIND);
+        }
     }
 
     /// Waits until everything is on the disk.

@@ -405,11 +405,7 @@ impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
             let deltas = weighted(self.tile, model, at, len, self.factors[model]);
             let weight = self.weights[model];
             for i in 0..LANES {
-                // A tie (zero) elects plus. A NaN agrees with the NaN it makes of the
-                // vote, so that it is not hidden.
-                let elects_plus = votes[i] >= 0.0;
-                let agrees =
-                    (elects_plus & (deltas[i] > 0.0)) | (!elects_plus & !(deltas[i] >= 0.0));
+                let agrees = agrees(votes[i], deltas[i]);
                 mixed[i] += if agrees { deltas[i] } else { 0.0 };
                 if NORMALIZE {
                     divisors[i] += if agrees { weight } else { 0.0 };
@@ -445,6 +441,8 @@ impl<const NORMALIZE: bool> Vectorize for Elect<'_, '_, NORMALIZE> {
 }
 
 impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
+    /// As [`lanes`](Self::lanes) for the whole tile, with the number of models known: so
+    /// that nothing between reading and writing leaves the registers.
     #[inline(always)]
     fn few<const N: usize>(self) {
         let len = self.out.len();
@@ -461,11 +459,10 @@ impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
             for m in 0..N {
                 vote += models[m][i] * factors[m];
             }
-            let elects_plus = vote >= 0.0;
             let (mut mixed, mut divisor) = (0.0, 0.0);
             for m in 0..N {
                 let delta = models[m][i] * factors[m];
-                let agrees = if elects_plus { delta > 0.0 } else { !(delta >= 0.0) };
+                let agrees = agrees(vote, delta);
                 mixed += if agrees { delta } else { 0.0 };
                 divisor += if agrees { weights[m] } else { 0.0 };
             }
@@ -476,6 +473,13 @@ impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
             *out = if change == 0.0 { base[i] } else { base[i] + change };
         }
     }
+}
+
+/// Whether a weighted delta has the sign that the sum of all has elected. A tie (zero)
+/// elects plus. A NaN agrees with the NaN it makes of the vote, so that it is not hidden.
+#[inline(always)]
+fn agrees(vote: f64, delta: f64) -> bool {
+    if vote >= 0.0 { delta > 0.0 } else { (delta < 0.0) | delta.is_nan() }
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! From a plan to a checkpoint, chunk by chunk.
 
 mod chunk;
+mod memory;
 mod schedule;
 mod tensor;
 
@@ -12,7 +13,7 @@ use mergecore_io::{CheckpointWriter, IoError, StagedDir};
 use mergecore_kernel::BLOCK;
 use serde_json::{Map, Value};
 
-use crate::plan::{MergePlan, Operation, PlannedTensor, Tally};
+use crate::plan::{MergePlan, Operation, PlannedTensor, Tally, TensorInput};
 use crate::{
     CardError, EngineError, MergeOptions, ModelCardOptions, Progress, manifest, save_model_card,
 };
@@ -160,7 +161,9 @@ impl MergePlan {
             .as_ref()
             .map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads());
         let budget = Budget::new(&self.tensors, threads, options);
-        let job = Job { plan: self, writer, options, budget, done: Mutex::default() };
+        let exceeds_memory = memory::available().is_some_and(|free| self.bytes_moved() > free / 2);
+        let job =
+            Job { plan: self, writer, options, budget, exceeds_memory, done: Mutex::default() };
         let schedule = Schedule::new(&job);
         let work = || {
             rayon::scope(|scope| {
@@ -175,6 +178,13 @@ impl MergePlan {
             None => work(),
         }
         schedule.finish()
+    }
+
+    /// Bytes that are read, each counted once, and written.
+    fn bytes_moved(&self) -> u64 {
+        let bytes = |input: &TensorInput| input.source.len() * input.source.dtype().size() as u64;
+        let read: u64 = self.tensors.iter().flat_map(|tensor| &tensor.inputs).map(bytes).sum();
+        read + self.layout.total_bytes()
     }
 
     fn write_files(
@@ -226,6 +236,9 @@ struct Job<'a> {
     writer: &'a CheckpointWriter,
     options: &'a MergeOptions,
     budget: Budget,
+    /// Whether inputs and output are more than the page cache is likely to hold, so that
+    /// what is done is better dropped from it.
+    exceeds_memory: bool,
     done: Mutex<Counters>,
 }
 

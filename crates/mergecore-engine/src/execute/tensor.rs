@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use mergecore_kernel::{
@@ -63,7 +64,13 @@ pub(super) struct Active<'a> {
     state: Mutex<State>,
     input_hashes: Vec<PieceHasher>,
     output_hash: Option<PieceHasher>,
+    /// Whether storage is asked ahead for what is read: in the first pass, which later ones
+    /// find in the page cache.
+    prefetches: AtomicBool,
 }
+
+/// Elements asked for ahead at once: enough for a long read of every input.
+const PREFETCH: u64 = 1 << 22;
 
 /// What chunks leave behind.
 struct State {
@@ -111,7 +118,10 @@ impl<'a> Active<'a> {
             }),
             input_hashes: if hash { sizes.map(hasher).collect() } else { Vec::new() },
             output_hash: hash.then(|| hasher(tensor.dtype.size())),
+            prefetches: AtomicBool::new(true),
         };
+        let first = 0..extent.len().min(PREFETCH);
+        tensor.inputs.iter().for_each(|input| input.source.prefetch(first.clone()));
         let pass = match &tensor.operation {
             Operation::Copy => Pass::Copy,
             Operation::Merge(kernel) => {
@@ -158,6 +168,12 @@ impl<'a> Active<'a> {
         elements: &Range<u64>,
         buffers: &mut Buffers,
     ) -> Result<(), EngineError> {
+        if self.prefetches.load(Ordering::Relaxed) {
+            self.prefetch(elements);
+        }
+        if self.copied_by_kernel(job, elements)? {
+            return Ok(());
+        }
         buffers.read(&self.tensor.inputs, elements)?;
         match &*self.pass.read().unwrap_or_else(PoisonError::into_inner) {
             Pass::Copy => self.copy(job, elements, buffers),
@@ -168,6 +184,34 @@ impl<'a> Active<'a> {
             Pass::Apply(apply) => self.apply(job, &**apply, elements, buffers),
             Pass::Done => Ok(()),
         }
+    }
+
+    /// Asks storage for what will be read after these elements, a window at a time.
+    fn prefetch(&self, elements: &Range<u64>) {
+        let (first, last) = (elements.start / PREFETCH, elements.end / PREFETCH);
+        if first < last {
+            let (start, end) = ((last * PREFETCH), ((last + 1) * PREFETCH).min(self.extent.len()));
+            self.tensor
+                .inputs
+                .iter()
+                .for_each(|input| input.source.prefetch(start..end.max(start)));
+        }
+    }
+
+    /// Whether a chunk could be copied from file to file: only where nobody has to see it.
+    fn copied_by_kernel(&self, job: &Job<'_>, elements: &Range<u64>) -> Result<bool, EngineError> {
+        let [input] = &self.tensor.inputs[..] else { return Ok(false) };
+        let (Operation::Copy, None) = (&self.tensor.operation, &self.output_hash) else {
+            return Ok(false);
+        };
+        let Some(stored) = input.source.as_stored() else { return Ok(false) };
+        let size = self.tensor.dtype.size() as u64;
+        let (offset, len) = (elements.start * size, (elements.end - elements.start) * size);
+        let copied = job.writer.copy(self.index, offset, stored, elements.clone())?;
+        if copied {
+            job.report(len, 0);
+        }
+        Ok(copied)
     }
 
     fn copy(
@@ -291,7 +335,12 @@ impl<'a> Active<'a> {
             &mut *self.pass.write().unwrap_or_else(PoisonError::into_inner),
             Pass::Done,
         );
+        self.prefetches.store(false, Ordering::Relaxed);
         let Pass::Scan(scan) = pass else {
+            if job.exceeds_memory {
+                let all = 0..self.extent.len();
+                self.tensor.inputs.iter().for_each(|input| input.source.release(all.clone()));
+            }
             job.report(0, 1);
             return Ok(None);
         };
