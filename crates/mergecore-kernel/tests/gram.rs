@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use mergecore_kernel::{
-    BLOCK, Combination, Extent, Gram, GramScan, Kernel, KernelError, Step, dot,
+    BLOCK, Combination, Element, Elements, ElementsMut, Extent, Gram, GramScan, Kernel,
+    KernelError, Order, Scan, Simd, Step, TILE, Tile, dot,
 };
-use support::{Random, merged};
+use mergecore_tensor::{bf16, f16};
+use support::{Random, merged, run_by_blocks, typed};
 
 mod support;
 
@@ -41,4 +43,107 @@ fn every_pair_of_inputs_has_its_exact_dot_product() {
             assert_eq!(gram.norm(i), gram.dot(i, i).sqrt());
         }
     }
+}
+
+/// A scan that has no way but through tiles.
+struct ByTiles<S>(S);
+
+impl<S: Scan> Scan for ByTiles<S> {
+    type Partial = S::Partial;
+
+    fn order(&self) -> Order {
+        self.0.order()
+    }
+
+    fn empty(&self) -> S::Partial {
+        self.0.empty()
+    }
+
+    fn fold(&self, partial: &mut S::Partial, tile: &mut Tile<'_>) {
+        self.0.fold(partial, tile);
+    }
+
+    fn combine(&self, total: &mut S::Partial, next: S::Partial) {
+        self.0.combine(total, next);
+    }
+
+    fn finish(self: Box<Self>, total: S::Partial) -> Result<Step, KernelError> {
+        Box::new(self.0).finish(total)
+    }
+}
+
+#[derive(Debug)]
+struct KeepByTiles(usize, Arc<Mutex<Option<Gram>>>);
+
+impl Kernel for KeepByTiles {
+    fn first(&self, _: Extent) -> Result<Step, KernelError> {
+        let (inputs, found) = (self.0, Arc::clone(&self.1));
+        Ok(Step::scan(ByTiles(GramScan::new(inputs, move |gram| {
+            *found.lock().expect("not poisoned") = Some(gram.clone());
+            Ok(Step::apply(Combination::select(0, inputs)))
+        }))))
+    }
+}
+
+/// Element `i` of each block goes to lane `i % 32`, lanes are added block by block, and
+/// half to half in the end.
+fn naive_dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut total = [0.0; 32];
+    for (a, b) in a.chunks(BLOCK as usize).zip(b.chunks(BLOCK as usize)) {
+        let mut lanes = [0.0; 32];
+        for (index, (a, b)) in a.iter().zip(b).enumerate() {
+            lanes[index % 32] += a * b;
+        }
+        (0..32).for_each(|lane| total[lane] += lanes[lane]);
+    }
+    for half in [16, 8, 4, 2, 1] {
+        (0..half).for_each(|lane| total[lane] += total[lane + half]);
+    }
+    total[0]
+}
+
+fn stored_equals_tiles<T: Element>() {
+    let mut random = Random(2);
+    let block = BLOCK as usize;
+    for len in [0, 1, 31, 32, 33, TILE - 1, TILE, TILE + 1, block - 1, block, 2 * block + 77] {
+        for count in 1..=5 {
+            // Magnitudes of many binades: every order of adding has a sum of its own.
+            let mut number = || random.number() * 2f64.powi(random.below(20) as i32 - 12);
+            let mut input = || typed(&(0..len).map(|_| number()).collect::<Vec<_>>());
+            let inputs: Vec<Vec<T>> = (0..count).map(|_| input()).collect();
+            let elements: Vec<_> = inputs.iter().map(|input| Elements::from(&input[..])).collect();
+            let wide = |input: &Vec<T>| input.iter().map(|value| value.widen()).collect();
+            let wide: Vec<Vec<f64>> = inputs.iter().map(wide).collect();
+            for simd in Simd::available() {
+                let label = format!("{count} inputs of {len} {}, {simd}", T::DTYPE);
+                let gram = |kernel: &dyn Kernel, found: &Mutex<Option<Gram>>| {
+                    let out = &mut vec![0.0f32; len];
+                    run_by_blocks(
+                        (simd, 1),
+                        kernel,
+                        &elements,
+                        &mut ElementsMut::from(&mut out[..]),
+                    );
+                    found.lock().expect("not poisoned").clone().expect("the scan ran")
+                };
+                let found = Arc::default();
+                let stored = gram(&Keep(count, Arc::clone(&found)), &found);
+                let found = Arc::default();
+                let by_tiles = gram(&KeepByTiles(count, Arc::clone(&found)), &found);
+                for (i, j) in (0..count).flat_map(|i| (i..count).map(move |j| (i, j))) {
+                    let expected = naive_dot(&wide[i], &wide[j]).to_bits();
+                    assert_eq!(stored.dot(i, j).to_bits(), expected, "{i} {j} of {label}");
+                    assert_eq!(by_tiles.dot(i, j).to_bits(), expected, "{i} {j} of {label}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn stored_elements_sum_to_the_bits_of_their_tiles() {
+    stored_equals_tiles::<bf16>();
+    stored_equals_tiles::<f16>();
+    stored_equals_tiles::<f32>();
+    stored_equals_tiles::<f64>();
 }

@@ -2,7 +2,8 @@
 #![allow(dead_code)] // each test binary uses a part of it
 
 use mergecore_kernel::{
-    Argument, Arguments, Binding, Element, Kernel, Method, Rescale, StreamKey, merge_slices,
+    Argument, Arguments, Binding, Element, Elements, ElementsMut, Extent, Kernel, Method, Order,
+    Rescale, Simd, Step, StreamKey, Worker, blocks, merge_slices,
 };
 use serde_json::Value;
 
@@ -112,6 +113,53 @@ pub(crate) fn merged<O: Element>(
     let mut out = vec![O::narrow(f64::NAN); inputs[0].len()];
     merge_slices(kernel, &slices, shape, &mut out).expect("the kernel accepts the inputs");
     out
+}
+
+/// Runs a kernel with an instruction set, the blocks done in turn by so many workers.
+/// Yields the number of scans.
+pub(crate) fn run_by_blocks(
+    (simd, workers): (Simd, usize),
+    kernel: &dyn Kernel,
+    inputs: &[Elements<'_>],
+    out: &mut ElementsMut<'_>,
+) -> usize {
+    let extent = Extent::of(&[out.len()]);
+    let part = |start: u64, end: u64| -> Vec<Elements<'_>> {
+        inputs.iter().map(|input| input.part(start as usize, (end - start) as usize)).collect()
+    };
+    let mut worker = Worker::with_simd(simd);
+    let mut step = kernel.first(extent).expect("the kernel accepts the inputs");
+    let mut scans = 0;
+    loop {
+        match step {
+            Step::Scan(scan) => {
+                let pieces: Vec<_> = scan.ranges(extent).into_iter().flat_map(blocks).collect();
+                let slots = match scan.order() {
+                    Order::Any => workers,
+                    Order::Blocks => pieces.len(),
+                };
+                let mut partials: Vec<_> = (0..slots).map(|_| scan.empty()).collect();
+                for (index, piece) in pieces.into_iter().enumerate() {
+                    let (partial, inputs) =
+                        (&mut partials[index % slots], part(piece.start, piece.end));
+                    worker.fold(&*scan, partial, piece.start, extent, &inputs);
+                }
+                let mut total = scan.empty();
+                partials.into_iter().for_each(|partial| scan.combine(&mut total, partial));
+                step = scan.finish(total).expect("the kernel accepts the inputs");
+                scans += 1;
+            }
+            Step::Apply(apply) => {
+                for piece in blocks(0..extent.len()) {
+                    let inputs = part(piece.start, piece.end);
+                    let out =
+                        &mut out.part(piece.start as usize, (piece.end - piece.start) as usize);
+                    worker.apply(&*apply, piece.start, extent, &inputs, out);
+                }
+                return scans;
+            }
+        }
+    }
 }
 
 /// The bits of elements, widened: equal exactly where the elements' own are.
