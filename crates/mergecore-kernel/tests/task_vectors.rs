@@ -1,0 +1,205 @@
+//! Task vectors of any number of models against one element at a time, bit for bit.
+
+use mergecore_kernel::{
+    BLOCK, Element, Elements, ElementsMut, Extent, Kernel, KernelError, Prune, Rescale, Simd, Step,
+    TILE, TaskVectors,
+};
+use mergecore_tensor::bf16;
+use support::{Random, bits, run_by_blocks};
+
+mod support;
+
+#[derive(Debug)]
+struct Vectors(TaskVectors);
+
+impl Kernel for Vectors {
+    fn first(&self, _: Extent) -> Result<Step, KernelError> {
+        self.0.check()?;
+        let densities = self.0.densities.clone();
+        Ok(self.0.clone().step(Drop { densities }))
+    }
+}
+
+/// Drops elements by index and model, where a model's density is below 1.
+struct Drop {
+    densities: Vec<f64>,
+}
+
+fn drops(density: f64, model: usize, index: u64) -> bool {
+    density < 1.0 && (index * 7 + model as u64 * 3) % 10 >= (density * 10.0) as u64
+}
+
+impl Prune for Drop {
+    fn prune(&self, _: Simd, model: usize, start: u64, deltas: &mut [f64]) {
+        for (delta, index) in deltas.iter_mut().zip(start..) {
+            if drops(self.densities[model], model, index) {
+                *delta = 0.0;
+            }
+        }
+    }
+}
+
+/// One element of the output by the definition; no norm is matched.
+fn naive(vectors: &TaskVectors, base: f64, models: &[f64], index: u64) -> f64 {
+    match vectors.selects() {
+        Some(0) => return base,
+        Some(model) => return models[model - 1],
+        None => {}
+    }
+    let mut deltas = Vec::new();
+    for (model, value) in models.iter().enumerate() {
+        let density = vectors.densities[model];
+        let divisor = match vectors.rescale {
+            Some(Rescale::Density) if density > 0.0 => density,
+            _ => 1.0,
+        };
+        let delta = if drops(density, model, index) { 0.0 } else { value - base };
+        deltas.push(delta * (vectors.weights[model] / divisor));
+    }
+    let sum = |terms: &[f64]| terms.iter().fold(0.0, |sum, term| sum + term);
+    let mixed = if vectors.consensus {
+        let plus = sum(&deltas) >= 0.0;
+        let agrees = |delta: f64| if plus { delta > 0.0 } else { delta < 0.0 || delta.is_nan() };
+        let agreeing: Vec<usize> =
+            (0..deltas.len()).filter(|model| agrees(deltas[*model])).collect();
+        let pick = |of: &[f64]| agreeing.iter().map(|model| of[*model]).collect::<Vec<f64>>();
+        let used = sum(&pick(&vectors.weights));
+        let divisor = if vectors.normalize && used != 0.0 { used } else { 1.0 };
+        sum(&pick(&deltas)) / divisor
+    } else {
+        let total = sum(&vectors.weights);
+        let divisor = if vectors.normalize && total.abs() >= 1e-8 { total } else { 1.0 };
+        sum(&deltas) / divisor
+    };
+    let change = vectors.lambda * mixed;
+    if change == 0.0 { base } else { base + change }
+}
+
+/// A base and its models: some as the base, some opposite to each other so that votes are
+/// tied, zeros of either sign, and few NaN and infinite values.
+fn inputs<T: Element>(random: &mut Random, models: usize, len: usize) -> Vec<Vec<T>> {
+    let mut all = vec![Vec::with_capacity(len); 1 + models];
+    for _ in 0..len {
+        let base = match random.below(10) {
+            0 => 0.0,
+            1 => -0.0,
+            _ => (random.below(257) as f64 - 128.0) / 128.0,
+        };
+        all[0].push(T::narrow(base));
+        for model in &mut all[1..] {
+            let value = match random.below(40) {
+                0 => random.pick(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0]),
+                1..8 => base,
+                8..24 => base + random.pick(&[-0.25, 0.25]),
+                _ => base + 0.1 * random.number(),
+            };
+            model.push(T::narrow(value));
+        }
+    }
+    all
+}
+
+const WEIGHTS: [&[f64]; 16] = [
+    &[1.0],
+    &[0.7],
+    &[0.5, 0.5],
+    &[1.0, -1.0],
+    &[0.3, 0.9],
+    &[0.0, 0.4],
+    &[1.0, 1.0, 1.0],
+    &[0.6, 0.8, -0.3],
+    &[0.5, -0.25, -0.25],
+    &[0.0, 0.2, 0.0],
+    &[0.25, 0.25, 0.25, 0.25],
+    &[1.1, -0.4, 0.3, 0.9],
+    &[0.2, 0.2, -0.2, -0.2, 0.4],
+    &[0.1, 0.7, 0.3, -0.5, 0.9],
+    &[1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+    &[0.1, -0.2, 0.3, 0.4, -0.5, 0.6],
+];
+
+/// Around 64 elements and around tiles.
+const LENGTHS: [usize; 9] = [0, 1, 63, 64, 65, TILE - 1, TILE, TILE + 1, 2 * TILE + 97];
+
+/// Every combination of the parameters, but with one way to rescale.
+fn all_of(weights: &[f64], rescale: Option<Rescale>) -> Vec<TaskVectors> {
+    let sparse = [0.5, 0.3, 1.0, 0.0, 0.9, 0.2];
+    let mut all = Vec::new();
+    for densities in [vec![1.0; weights.len()], sparse[..weights.len()].to_vec()] {
+        for (consensus, normalize) in [(false, false), (false, true), (true, false), (true, true)] {
+            for lambda in [1.0, -0.3] {
+                let (weights, densities) = (weights.to_vec(), densities.clone());
+                all.push(TaskVectors { weights, densities, consensus, normalize, lambda, rescale });
+            }
+        }
+    }
+    all
+}
+
+fn elements<T: Element>(inputs: &[Vec<T>]) -> Vec<Elements<'_>> {
+    inputs.iter().map(|input| Elements::from(&input[..])).collect()
+}
+
+fn merged<O: Element>(simd: Simd, vectors: &TaskVectors, inputs: &[Elements<'_>]) -> Vec<u64> {
+    let mut out = vec![O::default(); inputs[0].len()];
+    let kernel = Vectors(vectors.clone());
+    run_by_blocks((simd, 1), &kernel, inputs, &mut ElementsMut::from(&mut out[..]));
+    bits(&out)
+}
+
+fn equals_naive<I: Element, O: Element>() {
+    let mut random = Random(1);
+    for weights in WEIGHTS {
+        for len in LENGTHS {
+            let inputs = inputs::<I>(&mut random, weights.len(), len);
+            for rescale in [None, Some(Rescale::Density)] {
+                for vectors in all_of(weights, rescale) {
+                    let element = |index: usize| {
+                        let models: Vec<f64> =
+                            inputs[1..].iter().map(|model| model[index].widen()).collect();
+                        O::narrow(naive(&vectors, inputs[0][index].widen(), &models, index as u64))
+                    };
+                    let expected = bits(&(0..len).map(element).collect::<Vec<O>>());
+                    for simd in Simd::available() {
+                        let got = merged::<O>(simd, &vectors, &elements(&inputs));
+                        let wrong = got.iter().zip(&expected).position(|(a, b)| a != b);
+                        assert_eq!(wrong, None, "first wrong of {len}, {simd}, {vectors:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_number_of_models_gives_what_one_element_at_a_time_does() {
+    equals_naive::<f32, f64>();
+}
+
+#[test]
+fn so_it_does_from_and_to_16_bits() {
+    equals_naive::<bf16, bf16>();
+}
+
+/// Norms are sums, which the tests of the methods compare with plain ones.
+#[test]
+fn no_instruction_set_changes_a_matched_norm() {
+    let mut random = Random(2);
+    for weights in WEIGHTS {
+        for len in [1, 65, TILE + 31, BLOCK as usize + 700] {
+            let finite = |x: f64| if x.is_finite() { x as f32 } else { 0.5 };
+            let inputs = inputs::<f64>(&mut random, weights.len(), len);
+            let inputs: Vec<Vec<f32>> =
+                inputs.into_iter().map(|input| input.into_iter().map(finite).collect()).collect();
+            for norm in [Rescale::L1, Rescale::L2, Rescale::Linf] {
+                for vectors in all_of(weights, Some(norm)).iter().skip(8).step_by(3) {
+                    let expected = merged::<f64>(Simd::BASELINE, vectors, &elements(&inputs));
+                    for simd in Simd::available() {
+                        let got = merged::<f64>(simd, vectors, &elements(&inputs));
+                        assert!(got == expected, "{len}, {simd}, {vectors:?}");
+                    }
+                }
+            }
+        }
+    }
+}
