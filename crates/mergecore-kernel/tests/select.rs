@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use mergecore_kernel::{
-    BLOCK, Combination, Cutoff, Extent, Kernel, KernelError, Keys, Step, Tile, magnitude_key,
-    select,
+    BLOCK, Combination, Cutoff, Elements, ElementsMut, Extent, Kernel, KernelError, Keys, Simd,
+    Step, Tile, magnitude_key, select,
 };
 use proptest::prelude::*;
-use support::{Random, merged};
+use support::{Random, merged, run_by_blocks};
 
 mod support;
 
@@ -207,6 +207,129 @@ fn lanes_do_not_disturb_each_other() {
     ];
     check(&lanes, &[n - 5, 3, n / 2, BLOCK + 1, n / 3, n / 2, n / 2, n / 7]);
     check(&lanes, &[0, n, 1, 2 * BLOCK, n - 1, 1, 0, 5]);
+}
+
+/// Blocks of which the first elements, a sample of which is taken, are unlike the others:
+/// `at_head` says the magnitudes there, `later` those after.
+fn unlike_its_sample(
+    len: usize,
+    mut at_head: impl FnMut() -> f64,
+    mut later: impl FnMut() -> f64,
+) -> Vec<f64> {
+    let in_sample = |index: usize| index % BLOCK as usize <= 4_096;
+    signed((0..len).map(|index| if in_sample(index) { at_head() } else { later() }).collect())
+}
+
+/// Asserts that with every instruction set the elements are kept that the sort keeps, after
+/// so many scans where one and where three partials are filled.
+fn check_scans(what: &str, lanes: &[&[f64]], counts: &[u64], scans: [usize; 2]) {
+    let inputs: Vec<Elements<'_>> = lanes.iter().map(|lane| Elements::from(*lane)).collect();
+    let kept: Vec<Vec<bool>> =
+        lanes.iter().zip(counts).map(|(lane, count)| naive(lane, *count)).collect();
+    for simd in Simd::available() {
+        for (workers, scans) in [1, 3].into_iter().zip(scans) {
+            let label =
+                format!("{what}, {counts:?} of {}, {workers} workers, {simd}", lanes[0].len());
+            let found = Arc::default();
+            let selection = Selection { counts: counts.to_vec(), found: Arc::clone(&found) };
+            let out = &mut vec![0.0f32; lanes[0].len()];
+            let out = &mut ElementsMut::from(&mut out[..]);
+            assert_eq!(run_by_blocks((simd, workers), &selection, &inputs, out), scans, "{label}");
+            let found = found.lock().expect("not poisoned");
+            for ((values, kept), cutoff) in lanes.iter().zip(&kept).zip(&*found) {
+                let wrong = (0..values.len()).find(|index| {
+                    let key = magnitude_key(values[*index]);
+                    key != 0 && cutoff.keeps(key, *index as u64) != kept[*index]
+                });
+                assert_eq!(wrong, None, "first wrong element, {label}, {cutoff:?}");
+            }
+        }
+    }
+}
+
+/// Sample, search, another search where the first found too many or too few.
+#[test]
+fn a_guess_that_misses_is_made_good() {
+    let mut random = Random(9);
+    let n = LEN as u64;
+    let small = |random: &mut Random| 1.0 + random.number().abs() / 2.0;
+    let (mut a, mut b) = (Random(10), Random(11));
+    let too_low = unlike_its_sample(LEN, || small(&mut a), || 2.0 + small(&mut b));
+    check_scans("cutoff above the range", &[&too_low], &[n / 2], [3; 2]);
+    let too_high = unlike_its_sample(LEN, || 2.0 + small(&mut a), || small(&mut b));
+    check_scans("cutoff below the range", &[&too_high], &[n / 2], [3; 2]);
+    let equal_above = unlike_its_sample(LEN, || small(&mut a), || 2.0);
+    check_scans("equal keys above", &[&equal_above], &[n / 2], [3; 2]);
+    // Of keys at an end of the range another scan tells the last that is kept.
+    let top_above = unlike_its_sample(LEN, || small(&mut a), || f64::from_bits(u64::MAX >> 1));
+    check_scans("the greatest key", &[&top_above], &[n / 2], [4; 2]);
+    let bottom_below = unlike_its_sample(LEN, || small(&mut a), || 5e-324);
+    check_scans("the least key above zero", &[&bottom_below], &[n / 2], [4; 2]);
+    let zeros = unlike_its_sample(LEN, || small(&mut a), || 0.0);
+    check_scans("zeros below the range", &[&zeros], &[n / 2], [3; 2]);
+    check_scans("zeros within the range", &[&zeros], &[n - 1], [2; 2]);
+    let among_zeros = fill(LEN, || random.pick(&[0.0, 0.0, -0.0, 3.0]));
+    check_scans("mostly zeros", &[&among_zeros], &[n / 2], [2; 2]);
+    check_scans("none of the zeros but the last nonzero", &[&among_zeros], &[n / 5], [3; 2]);
+}
+
+/// More keys than can be written down lie within the range that the sample gives, and
+/// once more within the bin that is left of it.
+#[test]
+fn logs_that_overflow_are_filled_again() {
+    let len = 5 * BLOCK as usize - 333;
+    let n = len as u64;
+    let mut random = Random(12);
+    let heads = || {
+        let mut random = Random(13);
+        move || random.pick(&[1.0, 4.0])
+    };
+    let spread = unlike_its_sample(len, heads(), || 2.0 + random.number() / 2.0);
+    let sharp = |bits: u32| {
+        let mut random = Random(u64::from(bits));
+        let low = 2.0f64.to_bits() + (1 << 43);
+        unlike_its_sample(len, heads(), move || {
+            f64::from_bits(low + (random.bits() >> (64 - bits)))
+        })
+    };
+    // A third of the sample is all 4.0, too great a guess.
+    for (count, missed) in [(n / 2, 0), (n / 3, 1)] {
+        check_scans("spread", &[&spread], &[count], [3 + missed, 2 + missed]);
+        for bits in [20, 36, 41] {
+            check_scans("all in one bin", &[&sharp(bits)], &[count], [4 + missed, 2 + missed]);
+        }
+        // Each lane may write down less: one of three partials holds its share.
+        let (one, two) = (sharp(20), sharp(36));
+        check_scans("three lanes", &[&one, &spread, &two], &[count; 3], [4 + missed; 2]);
+    }
+}
+
+/// A range that is one popular key, two of them, and a few between.
+#[test]
+fn cutoffs_at_and_between_the_ends_of_a_range() {
+    let n = LEN as u64;
+    let mut random = Random(14);
+    // 3.5 and its neighbours are too rare for the sample to hold them.
+    let mut values = fill(LEN, || 1.0 + random.below(5) as f64);
+    for (rare, index) in (7_000..LEN).step_by(20_011).enumerate() {
+        values[index] = 3.5 + (rare / 2) as f64 / 64.0;
+    }
+    let above = |limit: f64| values.iter().filter(|value| value.abs() > limit).count() as u64;
+    let (fours, rare) = (above(3.9), above(3.1) - above(3.9));
+    assert!(rare > 6);
+    check_scans("within one key", &[&values], &[fours - n / 10], [3; 2]);
+    check_scans("at the greatest", &[&values], &[fours - 1], [3; 2]);
+    check_scans("all of the greatest", &[&values], &[fours], [3; 2]);
+    for needed in 1..rare {
+        check_scans("between", &[&values], &[fours + needed], [2; 2]);
+    }
+    check_scans("all that are between", &[&values], &[fours + rare], [2; 2]);
+    check_scans("at the least", &[&values], &[fours + rare + 1], [3; 2]);
+    check_scans("in the last block of the least", &[&values], &[above(2.9) - 1], [3; 2]);
+    // Lanes at each of these at one time.
+    let lanes = [&values[..]; 5];
+    let counts = [fours - 1, fours, fours + 1, fours + rare, fours + rare + 1];
+    check_scans("five lanes", &lanes, &counts, [3; 2]);
 }
 
 proptest! {
