@@ -32,7 +32,7 @@ pub use mergecore_io::{
 /// What a merge method of one's own is written with.
 pub use mergecore_kernel as kernel;
 pub use mergecore_kernel::{KernelError, Method, Rescale, StreamKey, ndarray};
-pub use mergecore_tensor::{DType, Element, bf16, f16};
+pub use mergecore_tensor::{DType, Element, Simd, bf16, f16};
 
 pub use mergecore_dare::{Dare, dare_linear, dare_linear_slices, dare_ties, dare_ties_slices};
 pub use mergecore_linear::{Linear, linear, linear_slices};
