@@ -326,6 +326,14 @@ fn cutoffs_at_and_between_the_ends_of_a_range() {
     check_scans("all that are between", &[&values], &[fours + rare], [2; 2]);
     check_scans("at the least", &[&values], &[fours + rare + 1], [3; 2]);
     check_scans("in the last block of the least", &[&values], &[above(2.9) - 1], [3; 2]);
+    // Half of the sample is 1.0, and so many elements are greater than 0.5.
+    let heads = || random.pick(&[1.0, 4.0]);
+    let mut other = Random(15);
+    let later = || if other.below(1_000) < 463 { 2.0 + other.number() / 2.0 } else { 0.5 };
+    let halves = unlike_its_sample(LEN, heads, later);
+    let all = halves.iter().filter(|value| value.abs() > 0.5).count() as u64;
+    check_scans("all of the least", &[&halves], &[all], [3; 2]);
+    check_scans("one more than the least", &[&halves], &[all + 1], [3; 2]);
     // Lanes at each of these at one time.
     let lanes = [&values[..]; 5];
     let counts = [fours - 1, fours, fours + 1, fours + rare, fours + rare + 1];
