@@ -96,6 +96,8 @@ const ALL_METHODS: [(&str, &str, &[&str]); 12] = [
     ("dare_ties", "base_model: DIR/base", &TRIMMED),
     ("dare_ties", "base_model: DIR/base\nparameters: {rescale_norm: l2}", &TRIMMED),
 ];
+/// Doubles show the last bit of every sum.
+const DTYPES: [&str; 4] = ["bfloat16", "float16", "float32", "float64"];
 const TRIMMED: [&str; 3] =
     ["weight: 0.6, density: 0.5", "weight: 0.8, density: 0.3", "weight: -0.4, density: 0.7"];
 
@@ -106,7 +108,7 @@ fn mixed_dtypes(random: &mut Random) -> [Model; 4] {
     let tensors: [(&str, &[usize], [DType; 4]); 10] = [
         ("model.layers.0.mlp.up_proj.weight", &[300, 1_000], [Bf16; 4]),
         ("model.layers.0.mlp.down_proj.weight", &[2, 256, 256], [Bf16, F16, F32, F64]),
-        ("model.layers.1.mlp.up_proj.weight", &[65_537], [F32; 4]),
+        ("model.layers.1.mlp.up_proj.weight", &[3, 65_537], [F32; 4]),
         ("model.layers.1.mlp.down_proj.weight", &[331, 7], [F16; 4]),
         ("model.layers.1.input_layernorm.weight", &[513], [F64; 4]),
         ("model.norm.weight", &[33], [F32, F32, Bf16, Bf16]),
@@ -166,7 +168,7 @@ fn neither_threads_nor_chunks_nor_memory_nor_the_instruction_set_change_a_byte()
         ]);
     }
     for (method, head, parameters) in ALL_METHODS {
-        for (which, dtype) in ["bfloat16", "float16", "float32"].into_iter().enumerate() {
+        for (which, dtype) in DTYPES.into_iter().enumerate() {
             let mut recipe = format!("merge_method: {method}\n{head}\ndtype: {dtype}\nmodels:\n");
             for (model, parameters) in ["a", "b", "c"].iter().zip(parameters) {
                 recipe += &format!("  - {{model: DIR/{model}, parameters: {{{parameters}}}}}\n");
@@ -176,7 +178,7 @@ fn neither_threads_nor_chunks_nor_memory_nor_the_instruction_set_change_a_byte()
                 blake3::hash(&std::fs::read(folder.path("out").join("model.safetensors")).unwrap())
             };
             let expected = merged(&first);
-            for other in others.iter().skip(which).step_by(3) {
+            for other in others.iter().skip(which % 3).step_by(3) {
                 let MergeOptions { threads, chunk, max_memory, simd, .. } = other;
                 assert_eq!(
                     merged(other),
