@@ -4,8 +4,8 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use mergecore::{
     Dare, Linear, Simd, Slerp, TaskArithmetic, Ties, bf16, dare_linear_slices, dare_ties_slices,
     f16, linear_slices, slerp_slices, task_arithmetic_slices, ties_slices,
