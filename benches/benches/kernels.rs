@@ -1,6 +1,6 @@
 //! Every method over arrays in memory, one thread, bf16 in and out, on an input that stays
 //! in the caches and on one that does not; throughput in bytes of all inputs and the output,
-//! beside a plain copy. Then what kernels are made of: conversions and masks.
+//! beside a plain copy. Then the conversions that they are made of.
 
 use std::hint::black_box;
 

@@ -104,14 +104,19 @@ impl Rows {
 }
 
 impl Run {
+    /// Where a range of the whole tensor's elements lies in the run's own.
+    fn own(&self, range: &Range<u64>) -> Range<u64> {
+        let own = |element: u64| self.elements.start + (element - self.start);
+        own(range.start)..own(range.end)
+    }
+
     fn end(&self) -> u64 {
         self.start + (self.elements.end - self.elements.start)
     }
 
     /// Fills `out` with the elements of a range of the whole that lies in this run.
-    fn read(&self, range: Range<u64>, dtype: DType, out: &mut [u8]) -> Result<(), IoError> {
-        let start = self.elements.start + (range.start - self.start);
-        let own = start..start + (range.end - range.start);
+    fn read(&self, range: &Range<u64>, dtype: DType, out: &mut [u8]) -> Result<(), IoError> {
+        let own = self.own(range);
         let stored = self.tensor.dtype();
         if stored == dtype {
             return self.tensor.read(own, out);
@@ -130,25 +135,21 @@ impl Run {
 }
 
 impl Rows {
-    /// Calls `each` with the stored tensor and its elements of every run in a range.
-    fn for_runs(&self, elements: &Range<u64>, each: impl Fn(&StoredTensor, Range<u64>)) {
-        for run in &self.runs {
-            let (start, end) = (elements.start.max(run.start), elements.end.min(run.end()));
-            if start < end {
-                let own = |element: u64| run.elements.start + (element - run.start);
-                each(&run.tensor, own(start)..own(end));
-            }
-        }
+    /// The runs that a range of this tensor's elements touches, each with its part of it.
+    fn parts(&self, elements: &Range<u64>) -> impl Iterator<Item = (&Run, Range<u64>)> {
+        let (start, end) = (elements.start, elements.end);
+        let part = move |run: &Run| start.max(run.start)..end.min(run.end());
+        self.runs.iter().map(move |run| (run, part(run))).filter(|(_, part)| !part.is_empty())
     }
 }
 
 impl TensorSource for Rows {
     fn prefetch(&self, elements: Range<u64>) {
-        self.for_runs(&elements, TensorSource::prefetch);
+        self.parts(&elements).for_each(|(run, part)| run.tensor.prefetch(run.own(&part)));
     }
 
     fn release(&self, elements: Range<u64>) {
-        self.for_runs(&elements, TensorSource::release);
+        self.parts(&elements).for_each(|(run, part)| run.tensor.release(run.own(&part)));
     }
 
     fn dtype(&self) -> DType {
@@ -171,12 +172,9 @@ impl TensorSource for Rows {
             let (tensor, found) = (name(), out.len() as u64);
             return Err(IoError::BufferSize { tensor, expected, found });
         }
-        for run in &self.runs {
-            let part = elements.start.max(run.start)..elements.end.min(run.end());
-            if part.start < part.end {
-                let at = |element: u64| (element - elements.start) as usize * size;
-                run.read(part.clone(), self.dtype, &mut out[at(part.start)..at(part.end)])?;
-            }
+        let at = |element: u64| (element - elements.start) as usize * size;
+        for (run, part) in self.parts(&elements) {
+            run.read(&part, self.dtype, &mut out[at(part.start)..at(part.end)])?;
         }
         Ok(())
     }

@@ -161,9 +161,7 @@ impl StoredTensor {
     pub fn byte_range(&self) -> Range<u64> {
         self.0.bytes.clone()
     }
-}
 
-impl StoredTensor {
     /// Where elements lie in the file.
     pub(crate) fn file_range(&self, elements: &Range<u64>) -> Range<u64> {
         let (start, size) = (self.0.bytes.start, self.0.dtype.size() as u64);
@@ -215,14 +213,14 @@ impl TensorSource for StoredTensor {
             });
         }
         let path = &stored.file.about.path;
-        read_exact_at(&stored.file.file, out, stored.bytes.start + elements.start * size).map_err(
-            |error| match error.kind() {
+        read_exact_at(self.file(), out, self.file_range(&elements).start).map_err(|error| {
+            match error.kind() {
                 io::ErrorKind::UnexpectedEof => IoError::Shrunk {
                     path: path.clone(),
                     reading: format!("tensor `{}`", stored.name),
                 },
                 _ => IoError::system("read", path)(error),
-            },
-        )
+            }
+        })
     }
 }

@@ -158,7 +158,7 @@ impl<T: Element> Vectorize for AddProducts<'_, T> {
         let mut lanes = self.lanes.iter_mut();
         for (i, a) in self.inputs.iter().enumerate() {
             for (b, lanes) in self.inputs[i..].iter().zip(&mut lanes) {
-                add_products(a, b, lanes);
+                add_terms(a, b, lanes, |x, y| x * y);
             }
         }
     }
@@ -193,18 +193,24 @@ fn add_two<T: Element>(
     }
 }
 
+/// Adds `term(x, y)` for each element of both slices to its lane.
 #[inline(always)]
-fn add_products<T: Element>(a: &[T], b: &[T], lanes: &mut [f64; LANES]) {
+fn add_terms<T: Element>(
+    a: &[T],
+    b: &[T],
+    lanes: &mut [f64; LANES],
+    term: impl Fn(f64, f64) -> f64,
+) {
     let mut sums = *lanes;
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a_chunks.iter().zip(b_chunks) {
         for lane in 0..LANES {
-            sums[lane] += a[lane].widen() * b[lane].widen();
+            sums[lane] += term(a[lane].widen(), b[lane].widen());
         }
     }
     for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *sum += a.widen() * b.widen();
+        *sum += term(a.widen(), b.widen());
     }
     *lanes = sums;
 }
@@ -239,15 +245,6 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[inline(always)]
 pub(crate) fn sum_products(a: &[f64], b: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
     let mut lanes = [0.0; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] += term(a[lane], b[lane]);
-        }
-    }
-    for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *lane += term(*a, *b);
-    }
+    add_terms(a, b, &mut lanes, term);
     sum_lanes(lanes)
 }

@@ -180,7 +180,7 @@ impl MergePlan {
         schedule.finish()
     }
 
-    /// Bytes that are read, each counted once, and written.
+    /// Bytes of every tensor's inputs, however often they are read for it, and its output.
     fn bytes_moved(&self) -> u64 {
         let bytes = |input: &TensorInput| input.source.len() * input.source.dtype().size() as u64;
         let read: u64 = self.tensors.iter().flat_map(|tensor| &tensor.inputs).map(bytes).sum();
