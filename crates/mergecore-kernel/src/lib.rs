@@ -3,6 +3,7 @@
 
 #[cfg(feature = "ndarray")]
 mod arrays;
+mod chacha;
 mod combine;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -11,7 +12,6 @@ mod driver;
 mod error;
 mod gram;
 mod kernel;
-#[cfg(feature = "masks")]
 mod mask;
 mod method;
 mod select;
@@ -25,7 +25,6 @@ pub use driver::{Worker, blocks, merge_slices, merge_slices_onto_base};
 pub use error::KernelError;
 pub use gram::{Gram, GramScan, dot};
 pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, Scan, Step};
-#[cfg(feature = "masks")]
 pub use mask::RandomMask;
 pub use mergecore_tensor::{Element, Elements, ElementsMut, Simd, Vectorize};
 pub use method::{

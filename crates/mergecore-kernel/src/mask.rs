@@ -2,9 +2,8 @@
 //! positioned at the element.
 
 use mergecore_tensor::{Simd, Vectorize};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::chacha::{BLOCK_WORDS, ChaCha8};
 use crate::{KernelError, Prune, StreamKey, TILE};
 
 /// Keeps each element of each model independently with the model's density: the
@@ -60,22 +59,18 @@ impl RandomMask {
 impl Prune for RandomMask {
     fn prune(&self, simd: Simd, model: usize, start: u64, deltas: &mut [f64]) {
         let Ok(threshold) = u32::try_from(self.thresholds[model]) else { return };
-        let mut generator = ChaCha8Rng::from_seed(self.key.0);
-        generator.set_stream(model as u64);
-        generator.set_word_pos(u128::from(start));
-        let mut words = [0; 4 * TILE];
-        for deltas in deltas.chunks_mut(TILE) {
-            let words = &mut words[..4 * deltas.len()];
-            generator.fill_bytes(words);
-            simd.run(KeepBelow { threshold, words, deltas });
+        let stream = ChaCha8::new(&self.key.0, model as u64);
+        for (deltas, start) in deltas.chunks_mut(TILE).zip((start..).step_by(TILE)) {
+            simd.run(KeepBelow { stream, threshold, start, deltas });
         }
     }
 }
 
-/// Sets to zero the deltas whose word is not below the threshold.
+/// Sets to zero the deltas, at most a tile's, whose word is not below the threshold.
 struct KeepBelow<'a> {
+    stream: ChaCha8,
     threshold: u32,
-    words: &'a [u8],
+    start: u64,
     deltas: &'a mut [f64],
 }
 
@@ -84,8 +79,32 @@ impl Vectorize for KeepBelow<'_> {
 
     #[inline(always)]
     fn vectorize(self) {
-        for (delta, word) in self.deltas.iter_mut().zip(self.words.as_chunks().0) {
-            *delta = if u32::from_le_bytes(*word) < self.threshold { *delta } else { 0.0 };
+        /// Blocks of a tile that begins within one.
+        const BLOCKS: usize = TILE / BLOCK_WORDS + 1;
+        let KeepBelow { stream, threshold, start, deltas } = self;
+        let words = BLOCK_WORDS as u64;
+        let (first, skipped) = (start / words, (start % words) as usize);
+        let mut below = [0; BLOCKS + 4];
+        let drawn = (skipped + deltas.len()).div_ceil(BLOCK_WORDS);
+        stream.below(threshold, first, &mut below[..drawn]);
+        // The bits of 64 elements from `at` on.
+        let bits = |at: usize| {
+            let part = |i: usize| u64::from(below[at / BLOCK_WORDS + i]) << (BLOCK_WORDS * i);
+            let whole = part(0) | part(1) | part(2) | part(3);
+            let next = u64::from(below[at / BLOCK_WORDS + 4]);
+            whole >> skipped | (next << 1 << (63 - skipped))
+        };
+        let (groups, rest) = deltas.as_chunks_mut::<64>();
+        let done = 64 * groups.len();
+        for (group, at) in groups.iter_mut().zip((0..).step_by(64)) {
+            let bits = bits(at);
+            for (i, delta) in group.iter_mut().enumerate() {
+                *delta = if bits >> i & 1 == 1 { *delta } else { 0.0 };
+            }
+        }
+        let bits = bits(done);
+        for (i, delta) in rest.iter_mut().enumerate() {
+            *delta = if bits >> i & 1 == 1 { *delta } else { 0.0 };
         }
     }
 }

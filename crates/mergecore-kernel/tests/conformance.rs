@@ -95,7 +95,6 @@ fn task_vectors() {
     mergecore_kernel::conformance::check(&Unpruned, 3);
 }
 
-#[cfg(feature = "masks")]
 #[test]
 fn masks() {
     #[derive(Debug)]

@@ -88,7 +88,6 @@ fn parameter_range_names_parameter_value_and_range() {
     assert_eq!(task_vectors(&[-2.0, 0.0], &[0.0, 1.0], -1.0), Ok(()));
 }
 
-#[cfg(feature = "masks")]
 #[test]
 fn masks_refuse_densities_outside_their_range() {
     let key = mergecore_kernel::StreamKey::from_seed(0);
