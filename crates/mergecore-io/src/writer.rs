@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use crate::error::IoError;
 use crate::index::INDEX_FILE;
@@ -37,11 +37,20 @@ use crate::source::{StoredTensor, TensorSource};
 pub struct CheckpointWriter {
     layout: Arc<Layout>,
     dir: PathBuf,
-    files: Vec<(PathBuf, File)>,
+    files: Vec<OutputFile>,
     /// Bytes written so far, by tensor.
     written: Vec<AtomicU64>,
     /// Set once the kernel would not copy from file to file.
     cannot_copy: AtomicBool,
+}
+
+#[derive(Debug)]
+struct OutputFile {
+    path: PathBuf,
+    file: File,
+    /// Held while writing. Systems let one thread at a time write to a file, and may have
+    /// the others wait for it in a loop.
+    turn: Mutex<()>,
 }
 
 /// Bytes of a file that are handed to storage at once.
@@ -75,14 +84,14 @@ impl CheckpointWriter {
             let file = create_new(&path)?;
             file.set_len(shard.file_len()).map_err(IoError::system("set the length of", &path))?;
             write_all_at(&file, shard.header(), 0).map_err(IoError::system("write", &path))?;
-            files.push((path, file));
+            files.push(OutputFile { path, file, turn: Mutex::default() });
         }
         if let Some(index) = layout.index_json() {
             let path = dir.join(INDEX_FILE);
             let mut file = create_new(&path)?;
             file.write_all(format!("{index:#}\n").as_bytes())
                 .map_err(IoError::system("write", &path))?;
-            files.push((path, file));
+            files.push(OutputFile { path, file, turn: Mutex::default() });
         }
         let written = layout.tensors().iter().map(|_| AtomicU64::new(0)).collect();
         let cannot_copy = AtomicBool::new(false);
@@ -116,7 +125,52 @@ impl CheckpointWriter {
     /// ```
     pub fn write(&self, tensor: usize, byte_offset: u64, bytes: &[u8]) -> Result<(), IoError> {
         let (shard, at) = self.place(tensor, byte_offset, bytes.len() as u64)?;
-        let (path, file) = &self.files[shard];
+        let file = &self.files[shard];
+        let _turn = file.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_in_turn(tensor, shard, at, bytes)
+    }
+
+    /// As [`write`](Self::write), unless another thread is writing to that file: `false`
+    /// then, and nothing was written.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write).
+    ///
+    /// ```
+    /// # use mergecore_io::{CheckpointWriter, IoError, Layout, TensorSpec};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let dtype = mergecore_tensor::DType::U8;
+    /// # let tensor = TensorSpec { name: "w".into(), dtype, shape: vec![2] };
+    /// # let layout = Layout::new(vec![tensor], u64::MAX, Default::default())?;
+    /// # let writer = CheckpointWriter::create(dir.path(), layout.into())?;
+    /// assert!(writer.try_write(0, 0, &[1, 2])?); // there is no other thread
+    /// # Ok::<(), IoError>(())
+    /// ```
+    pub fn try_write(
+        &self,
+        tensor: usize,
+        byte_offset: u64,
+        bytes: &[u8],
+    ) -> Result<bool, IoError> {
+        let (shard, at) = self.place(tensor, byte_offset, bytes.len() as u64)?;
+        let _turn = match self.files[shard].turn.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Ok(turn) => turn,
+        };
+        self.write_in_turn(tensor, shard, at, bytes)?;
+        Ok(true)
+    }
+
+    fn write_in_turn(
+        &self,
+        tensor: usize,
+        shard: usize,
+        at: u64,
+        bytes: &[u8],
+    ) -> Result<(), IoError> {
+        let OutputFile { path, file, .. } = &self.files[shard];
         write_all_at(file, bytes, at).map_err(IoError::system("write", path))?;
         self.count(tensor, shard, at, bytes.len() as u64);
         Ok(())
@@ -172,7 +226,7 @@ impl CheckpointWriter {
         if self.cannot_copy.load(Ordering::Relaxed) || elements.end > source.len() {
             return Ok(false);
         }
-        let copied = page_cache::copy(source.file(), bytes, &self.files[shard].1, at) == len;
+        let copied = page_cache::copy(source.file(), bytes, &self.files[shard].file, at) == len;
         if copied {
             self.count(tensor, shard, at, len);
         } else {
@@ -200,7 +254,7 @@ impl CheckpointWriter {
         self.written[tensor].fetch_add(len, Ordering::Relaxed);
         let (first, last) = (at / WRITE_BEHIND, (at + len) / WRITE_BEHIND);
         if first < last {
-            page_cache::done_with(&self.files[shard].1, first * WRITE_BEHIND..last * WRITE_BEHIND);
+            page_cache::done_with(&self.files[shard].file, first * WRITE_BEHIND..last * WRITE_BEHIND);
         }
     }
 
@@ -236,7 +290,7 @@ impl CheckpointWriter {
                 return Err(IoError::Unwritten { tensor, written, expected });
             }
         }
-        for (path, file) in &self.files {
+        for OutputFile { path, file, .. } in &self.files {
             file.sync_all().map_err(IoError::system("sync", path))?;
         }
         sync_dir(&self.dir)

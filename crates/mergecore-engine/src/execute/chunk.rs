@@ -1,8 +1,9 @@
-//! One worker's buffers: a chunk of every input, and of the output.
+//! One worker's buffers: a chunk of every input, and outputs on their way to the file.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
-use mergecore_io::IoError;
+use mergecore_io::{CheckpointWriter, IoError};
 use mergecore_kernel::{Elements, ElementsMut, Simd, Worker};
 use mergecore_tensor::{DType, NonFinite};
 use zerocopy::IntoBytes;
@@ -15,6 +16,7 @@ pub(super) struct Buffers {
     pub(super) worker: Worker,
     pub(super) inputs: Vec<Buffer>,
     pub(super) output: Buffer,
+    pub(super) outputs: Outputs,
 }
 
 impl Buffers {
@@ -34,6 +36,62 @@ impl Buffers {
             input.source.read(elements.clone(), buffer.bytes_mut())?;
         }
         Ok(())
+    }
+}
+
+/// Computed chunks that have not been written: while another worker writes to the file, this
+/// one computes the next chunk.
+#[derive(Default)]
+pub(super) struct Outputs {
+    waiting: VecDeque<Output>,
+    /// Buffers to use again.
+    spare: Vec<Buffer>,
+}
+
+/// Chunks of output that a worker may hold, besides the one being computed.
+pub(super) const MAX_WAITING: usize = 3;
+
+struct Output {
+    tensor: usize,
+    byte_offset: u64,
+    buffer: Buffer,
+}
+
+/// A failure to write to a tensor, given by its index.
+pub(super) type WriteError = (usize, IoError);
+
+impl Outputs {
+    /// Takes a chunk, leaving another buffer in its place.
+    pub(super) fn push(&mut self, tensor: usize, byte_offset: u64, buffer: &mut Buffer) {
+        let buffer = std::mem::replace(buffer, self.spare.pop().unwrap_or_default());
+        self.waiting.push_back(Output { tensor, byte_offset, buffer });
+    }
+
+    /// Writes what can be written without waiting for another worker, and what is too much
+    /// to hold; yields the bytes written.
+    pub(super) fn write_some(&mut self, writer: &CheckpointWriter) -> Result<u64, WriteError> {
+        self.write_until(writer, MAX_WAITING)
+    }
+
+    /// Writes all there is.
+    pub(super) fn write_all(&mut self, writer: &CheckpointWriter) -> Result<u64, WriteError> {
+        self.write_until(writer, 0)
+    }
+
+    fn write_until(&mut self, writer: &CheckpointWriter, held: usize) -> Result<u64, WriteError> {
+        let mut written = 0;
+        while let Some(Output { tensor, byte_offset, buffer }) = self.waiting.front() {
+            let bytes = buffer.bytes();
+            let failed = |error| (*tensor, error);
+            if self.waiting.len() > held {
+                writer.write(*tensor, *byte_offset, bytes).map_err(failed)?;
+            } else if !writer.try_write(*tensor, *byte_offset, bytes).map_err(failed)? {
+                break;
+            }
+            written += bytes.len() as u64;
+            self.spare.extend(self.waiting.pop_front().map(|output| output.buffer));
+        }
+        Ok(written)
     }
 }
 

@@ -13,10 +13,11 @@ use mergecore_io::{CheckpointWriter, IoError, StagedDir};
 use mergecore_kernel::BLOCK;
 use serde_json::{Map, Value};
 
-use crate::plan::{MergePlan, Operation, PlannedTensor, Tally, TensorInput};
+use crate::plan::{MergePlan, PlannedTensor, Tally, TensorInput};
 use crate::{
     CardError, EngineError, MergeOptions, ModelCardOptions, Progress, manifest, save_model_card,
 };
+use chunk::MAX_WAITING;
 use schedule::Schedule;
 
 pub(crate) use tensor::TensorHashes;
@@ -300,10 +301,9 @@ impl Budget {
     }
 }
 
-/// Bytes that one element takes in a worker's buffers, inputs and output.
+/// Bytes that one element takes in a worker's buffers, inputs and outputs.
 fn bytes_per_element(tensor: &PlannedTensor) -> u64 {
     let inputs: usize = tensor.inputs.iter().map(|input| input.source.dtype().size()).sum();
-    let output =
-        if matches!(tensor.operation, Operation::Merge(_)) { tensor.dtype.size() } else { 0 };
-    (inputs + output) as u64
+    let outputs = (1 + MAX_WAITING) * tensor.dtype.size();
+    (inputs + outputs) as u64
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::Job;
-use super::chunk::Buffers;
+use super::chunk::{Buffers, WriteError};
 use super::tensor::{Active, TensorHashes};
 use crate::EngineError;
 
@@ -30,6 +30,12 @@ struct Queue<'a> {
     /// A worker panicked, in a user's kernel or callback: the others stop, and the
     /// pool passes the panic on.
     panicked: bool,
+}
+
+impl Queue<'_> {
+    fn failed(&self) -> bool {
+        self.error.is_some() || self.panicked
+    }
 }
 
 /// Keeps the other workers from waiting for one that panicked.
@@ -75,8 +81,21 @@ impl<'a> Schedule<'a> {
                 Ok(()) => self.complete_chunk(&tensor),
                 Err(error) => self.fail(tensor.index, error),
             }
+            self.report_written(buffers.outputs.write_some(self.job.writer));
+        }
+        if !self.queue().failed() {
+            self.report_written(buffers.outputs.write_all(self.job.writer));
         }
     }
+
+    fn report_written(&self, written: Result<u64, WriteError>) {
+        match written {
+            Ok(0) => {}
+            Ok(bytes) => self.job.report(bytes, 0),
+            Err((index, error)) => self.fail(index, error.into()),
+        }
+    }
+
 
     fn queue(&self) -> MutexGuard<'_, Queue<'a>> {
         self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -94,7 +113,7 @@ impl<'a> Schedule<'a> {
     fn claim(&self) -> Option<(Arc<Active<'a>>, Range<u64>)> {
         let mut queue = self.queue();
         loop {
-            if queue.error.is_some() || queue.panicked {
+            if queue.failed() {
                 return None;
             }
             if self.job.cancelled() {

@@ -176,14 +176,12 @@ impl<'a> Active<'a> {
         }
         buffers.read(&self.tensor.inputs, elements)?;
         match &*self.pass.read().unwrap_or_else(PoisonError::into_inner) {
-            Pass::Copy => self.copy(job, elements, buffers),
-            Pass::Scan(scan) => {
-                self.scan(job, worker, &**scan, elements, buffers);
-                Ok(())
-            }
+            Pass::Copy => self.copy(elements, buffers),
+            Pass::Scan(scan) => self.scan(job, worker, &**scan, elements, buffers),
             Pass::Apply(apply) => self.apply(job, &**apply, elements, buffers),
-            Pass::Done => Ok(()),
+            Pass::Done => {}
         }
+        Ok(())
     }
 
     /// Asks storage for what will be read after these elements, a window at a time.
@@ -216,12 +214,11 @@ impl<'a> Active<'a> {
 
     fn copy(
         &self,
-        job: &Job<'_>,
         elements: &Range<u64>,
-        buffers: &Buffers,
-    ) -> Result<(), EngineError> {
+        buffers: &mut Buffers,
+    ) {
         let size = self.tensor.dtype.size();
-        let Some((first, others)) = buffers.inputs.split_first() else { return Ok(()) };
+        let Some((first, others)) = buffers.inputs.split_first() else { return };
         for (index, other) in
             others.iter().enumerate().filter(|(_, other)| other.bytes() != first.bytes())
         {
@@ -232,7 +229,8 @@ impl<'a> Active<'a> {
             state.differs = Some(state.differs.map_or(found, |known| known.min(found)));
         }
         self.hash_inputs(elements, buffers);
-        self.write(job, elements, first.bytes())
+        std::mem::swap(&mut buffers.inputs[0], &mut buffers.output);
+        self.write(elements, buffers);
     }
 
     fn scan(
@@ -286,14 +284,14 @@ impl<'a> Active<'a> {
         apply: &dyn Apply,
         elements: &Range<u64>,
         buffers: &mut Buffers,
-    ) -> Result<(), EngineError> {
+    ) {
         self.note_nonfinite(job, elements.start, buffers);
-        let Buffers { worker, inputs, output } = buffers;
+        let Buffers { worker, inputs, output, .. } = buffers;
         output.resize(self.tensor.dtype, (elements.end - elements.start) as usize);
         let inputs: Vec<Elements<'_>> = inputs.iter().map(Buffer::elements).collect();
         worker.apply(apply, elements.start, self.extent, &inputs, &mut output.elements_mut());
         self.hash_inputs(elements, buffers);
-        self.write(job, elements, buffers.output.bytes())
+        self.write(elements, buffers);
     }
 
     /// Looks a chunk's inputs through for NaN and infinity, in the pass that does.
@@ -317,14 +315,13 @@ impl<'a> Active<'a> {
         }
     }
 
-    fn write(&self, job: &Job<'_>, elements: &Range<u64>, bytes: &[u8]) -> Result<(), EngineError> {
+    /// Hands the output over, to be written now or after other chunks.
+    fn write(&self, elements: &Range<u64>, buffers: &mut Buffers) {
         let offset = elements.start * self.tensor.dtype.size() as u64;
         if let Some(hasher) = &self.output_hash {
-            hasher.add(offset, bytes);
+            hasher.add(offset, buffers.output.bytes());
         }
-        job.writer.write(self.index, offset, bytes)?;
-        job.report(bytes.len() as u64, 0);
-        Ok(())
+        buffers.outputs.push(self.index, offset, &mut buffers.output);
     }
 
     /// Called when all chunks of a pass are done: the chunks of the next pass, or
