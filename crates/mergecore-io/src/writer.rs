@@ -254,7 +254,10 @@ impl CheckpointWriter {
         self.written[tensor].fetch_add(len, Ordering::Relaxed);
         let (first, last) = (at / WRITE_BEHIND, (at + len) / WRITE_BEHIND);
         if first < last {
-            page_cache::done_with(&self.files[shard].file, first * WRITE_BEHIND..last * WRITE_BEHIND);
+            page_cache::done_with(
+                &self.files[shard].file,
+                first * WRITE_BEHIND..last * WRITE_BEHIND,
+            );
         }
     }
 

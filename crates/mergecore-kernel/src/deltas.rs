@@ -279,7 +279,7 @@ impl TaskVectors {
         if f64::abs(total) < 1e-8 {
             total = 1.0;
         }
-        Step::apply(DeltaApply { vectors: self, prune, factors, total })
+        Step::apply(DeltaApply { vectors: self, prune, factors, inverse: 1.0 / total })
     }
 }
 
@@ -305,8 +305,8 @@ struct DeltaApply<P> {
     prune: P,
     /// Weight over divisor, one a model.
     factors: Vec<f64>,
-    /// What a sum without sign election is divided by.
-    total: f64,
+    /// What a sum without sign election is multiplied by, to divide it by the weights' sum.
+    inverse: f64,
 }
 
 impl<P: Prune> Apply for DeltaApply<P> {
@@ -319,10 +319,10 @@ impl<P: Prune> Apply for DeltaApply<P> {
             self.prune.prune(simd, index, start, model);
         }
         let TaskVectors { weights, consensus, normalize, lambda, .. } = &self.vectors;
-        let (factors, total, lambda) = (&self.factors[..], self.total, *lambda);
+        let (factors, inverse, lambda) = (&self.factors[..], self.inverse, *lambda);
         let tile = &*tile;
         match (*consensus, *normalize) {
-            (false, _) => simd.run(Sum { tile, factors, total, lambda, out }),
+            (false, _) => simd.run(Sum { tile, factors, inverse, lambda, out }),
             (true, false) => simd.run(Elect::<false> { tile, factors, weights, lambda, out }),
             (true, true) => simd.run(Elect::<true> { tile, factors, weights, lambda, out }),
         }
@@ -336,7 +336,7 @@ const LANES: usize = 64;
 struct Sum<'a, 't> {
     tile: &'a Tile<'t>,
     factors: &'a [f64],
-    total: f64,
+    inverse: f64,
     lambda: f64,
     out: &'a mut [f64],
 }
@@ -351,8 +351,8 @@ impl Sum<'_, '_> {
                 mixed[i] += deltas[i];
             }
         }
-        if self.total != 1.0 {
-            mixed.iter_mut().for_each(|mixed| *mixed /= self.total);
+        if self.inverse != 1.0 {
+            mixed.iter_mut().for_each(|mixed| *mixed *= self.inverse);
         }
         let base = &self.tile.input(0)[at..][..len];
         add_to_base(base, &mixed, self.lambda, &mut self.out[at..][..len]);
@@ -414,7 +414,7 @@ impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
         }
         if NORMALIZE {
             for i in 0..LANES {
-                mixed[i] /= if divisors[i] == 0.0 { 1.0 } else { divisors[i] };
+                mixed[i] *= if divisors[i] == 0.0 { 1.0 } else { 1.0 / divisors[i] };
             }
         }
         let base = &self.tile.input(0)[at..][..len];
@@ -453,26 +453,44 @@ impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
             models[m] = &self.tile.input(m + 1)[..len];
             (factors[m], weights[m]) = (self.factors[m], self.weights[m]);
         }
-        let lambda = self.lambda;
+        let (lambda, inverses) = (self.lambda, inverses(&weights));
         for (i, out) in self.out.iter_mut().enumerate() {
             let mut vote = 0.0;
             for m in 0..N {
                 vote += models[m][i] * factors[m];
             }
-            let (mut mixed, mut divisor) = (0.0, 0.0);
+            let (mut mixed, mut agree) = (0.0, [false; N]);
             for m in 0..N {
                 let delta = models[m][i] * factors[m];
-                let agrees = agrees(vote, delta);
-                mixed += if agrees { delta } else { 0.0 };
-                divisor += if agrees { weights[m] } else { 0.0 };
+                agree[m] = agrees(vote, delta);
+                mixed += if agree[m] { delta } else { 0.0 };
             }
             if NORMALIZE {
-                mixed /= if divisor == 0.0 { 1.0 } else { divisor };
+                // Looked up by selection: half of the table remains after each model.
+                let mut inverses = inverses;
+                for m in (0..N).rev() {
+                    for subset in 0..1 << m {
+                        let with = inverses[subset | 1 << m];
+                        inverses[subset] = if agree[m] { with } else { inverses[subset] };
+                    }
+                }
+                mixed *= inverses[0];
             }
             let change = lambda * mixed;
             *out = if change == 0.0 { base[i] } else { base[i] + change };
         }
     }
+}
+
+/// What the sum of some models' deltas is multiplied by, instead of a division by the sum
+/// of their weights, unless that is zero: by subset of at most three models, the first
+/// model's bit lowest.
+fn inverses(weights: &[f64]) -> [f64; 8] {
+    std::array::from_fn(|subset| {
+        let chosen = weights.iter().enumerate().filter(|(m, _)| subset >> m & 1 == 1);
+        let sum: f64 = chosen.map(|(_, weight)| weight).sum();
+        if sum == 0.0 { 1.0 } else { 1.0 / sum }
+    })
 }
 
 /// Whether a weighted delta has the sign that the sum of all has elected. A tie (zero)

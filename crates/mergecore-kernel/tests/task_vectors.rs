@@ -65,11 +65,11 @@ fn naive(vectors: &TaskVectors, base: f64, models: &[f64], index: u64) -> f64 {
         let pick = |of: &[f64]| agreeing.iter().map(|model| of[*model]).collect::<Vec<f64>>();
         let used = sum(&pick(&vectors.weights));
         let divisor = if vectors.normalize && used != 0.0 { used } else { 1.0 };
-        sum(&pick(&deltas)) / divisor
+        sum(&pick(&deltas)) * (1.0 / divisor)
     } else {
         let total = sum(&vectors.weights);
         let divisor = if vectors.normalize && total.abs() >= 1e-8 { total } else { 1.0 };
-        sum(&deltas) / divisor
+        sum(&deltas) * (1.0 / divisor)
     };
     let change = vectors.lambda * mixed;
     if change == 0.0 { base } else { base + change }

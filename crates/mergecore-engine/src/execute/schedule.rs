@@ -96,7 +96,6 @@ impl<'a> Schedule<'a> {
         }
     }
 
-
     fn queue(&self) -> MutexGuard<'_, Queue<'a>> {
         self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

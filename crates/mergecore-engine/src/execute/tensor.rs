@@ -212,11 +212,7 @@ impl<'a> Active<'a> {
         Ok(copied)
     }
 
-    fn copy(
-        &self,
-        elements: &Range<u64>,
-        buffers: &mut Buffers,
-    ) {
+    fn copy(&self, elements: &Range<u64>, buffers: &mut Buffers) {
         let size = self.tensor.dtype.size();
         let Some((first, others)) = buffers.inputs.split_first() else { return };
         for (index, other) in
