@@ -170,12 +170,13 @@ def machine(mergekit):
         print("mergekit: none, not compared")
 
 
-def warm(files):
+def warm(files, quiet=False):
     """Reads the files twice: what the second time comes slowly does not stay in memory."""
     measure(["cat", *files], ROOT)
     step = measure(["cat", *files], ROOT)
     rate = sum(file.stat().st_size for file in files) / step.seconds / 1e9
-    print(f"inputs: {rate:.1f} GB/s from the page cache\n", flush=True)
+    if not quiet:
+        print(f"inputs: {rate:.1f} GB/s from the page cache\n", flush=True)
     if rate < 1:
         sys.exit("the inputs do not stay in the page cache")
 
@@ -290,4 +291,5 @@ def main():
     sys.exit(not all(agree) or bool(missed and not args.quick))
 
 
-main()
+if __name__ == "__main__":
+    main()
