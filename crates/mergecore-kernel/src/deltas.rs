@@ -310,13 +310,16 @@ struct DeltaApply<P> {
 }
 
 impl<P: Prune> Apply for DeltaApply<P> {
+    fn takes_deltas(&self) -> bool {
+        true
+    }
+
     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
         let (start, simd) = (tile.start(), tile.simd());
-        let (base, models) = tile.split_base();
+        let (_, models) = tile.split_base();
         assert_eq!(models.len(), self.factors.len(), "a weight for each model");
-        for (index, model) in models.enumerate() {
-            simd.run(Subtract { base, model });
-            self.prune.prune(simd, index, start, model);
+        for (index, deltas) in models.enumerate() {
+            self.prune.prune(simd, index, start, deltas);
         }
         let TaskVectors { weights, consensus, normalize, lambda, .. } = &self.vectors;
         let (factors, inverse, lambda) = (&self.factors[..], self.inverse, *lambda);
@@ -497,7 +500,8 @@ fn inverses(weights: &[f64]) -> [f64; 8] {
 /// elects plus. A NaN agrees with the NaN it makes of the vote, so that it is not hidden.
 #[inline(always)]
 fn agrees(vote: f64, delta: f64) -> bool {
-    if vote >= 0.0 { delta > 0.0 } else { (delta < 0.0) | delta.is_nan() }
+    let not_below = delta >= 0.0;
+    if vote >= 0.0 { delta > 0.0 } else { !not_below }
 }
 
 #[inline(always)]

@@ -89,8 +89,8 @@ impl Worker {
         extent: Extent,
         inputs: &[Elements<'_>],
     ) {
-        if !scan.fold_stored(partial, self.simd, inputs) {
-            self.tiles(start, extent, inputs, |tile| scan.fold(partial, tile));
+        if !scan.fold_stored(partial, self.simd, start, inputs) {
+            self.tiles(start, extent, inputs, false, |tile| scan.fold(partial, tile));
         }
     }
 
@@ -116,7 +116,7 @@ impl Worker {
         }
         let simd = self.simd;
         let mut values = [0.0; TILE];
-        self.tiles(start, extent, inputs, |tile| {
+        self.tiles(start, extent, inputs, apply.takes_deltas(), |tile| {
             let values = &mut values[..tile.len()];
             apply.apply(tile, values);
             out.part((tile.start() - start) as usize, values.len()).narrow(simd, values);
@@ -128,20 +128,19 @@ impl Worker {
         start: u64,
         extent: Extent,
         inputs: &[Elements<'_>],
+        deltas: bool,
         mut each: impl FnMut(&mut Tile<'_>),
     ) {
         let total = inputs.first().map_or(0, Elements::len);
         assert!(inputs.iter().all(|input| input.len() == total), "inputs of one length");
-        self.values.resize(inputs.len() * TILE, 0.0);
-        let mut done = 0;
-        while done < total {
+        let mut parts = Vec::with_capacity(inputs.len());
+        for done in (0..total).step_by(TILE) {
             let len = (total - done).min(TILE);
-            for (input, values) in inputs.iter().zip(self.values.chunks_exact_mut(TILE)) {
-                input.part(done, len).widen(self.simd, &mut values[..len]);
-            }
-            let at = start + done as u64;
-            each(&mut Tile::new(at, len, extent, self.simd, &mut self.values));
-            done += len;
+            parts.clear();
+            parts.extend(inputs.iter().map(|input| input.part(done, len)));
+            let start = start + done as u64;
+            let base = parts.first().copied().filter(|_| deltas);
+            each(&mut Tile::widened(start, extent, self.simd, &parts, base, &mut self.values));
         }
     }
 }

@@ -97,7 +97,13 @@ where
         tile.simd().run(AddProducts { inputs: &inputs, lanes: &mut partial.0 });
     }
 
-    fn fold_stored(&self, partial: &mut Lanes, simd: Simd, inputs: &[Elements<'_>]) -> bool {
+    fn fold_stored(
+        &self,
+        partial: &mut Lanes,
+        simd: Simd,
+        _: u64,
+        inputs: &[Elements<'_>],
+    ) -> bool {
         match inputs.first() {
             Some(Elements::Bf16(_)) => self.fold_slices::<bf16>(partial, simd, inputs),
             Some(Elements::F16(_)) => self.fold_slices::<f16>(partial, simd, inputs),

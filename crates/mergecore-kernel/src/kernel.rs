@@ -91,6 +91,12 @@ pub trait Apply: Send + Sync {
     /// Writes the tile's output elements; `out` is as long as the tile.
     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]);
 
+    /// Whether the tile is to hold, in place of every input but the first, its difference
+    /// from the first: the deltas of models from their base.
+    fn takes_deltas(&self) -> bool {
+        false
+    }
+
     /// The linear combination that this is, if it is one: drivers compute it without
     /// the detour through tiles, to the same bits.
     fn as_combination(&self) -> Option<&Combination> {
@@ -183,13 +189,14 @@ pub trait Scan: Send + Sync + 'static {
     /// Adds a tile's elements to a partial.
     fn fold(&self, partial: &mut Self::Partial, tile: &mut Tile<'_>);
 
-    /// Adds a run of stored elements to a partial as [`fold`](Self::fold) would its
+    /// Adds a run of stored elements, the first at flat index `start`, to a partial as [`fold`](Self::fold) would its
     /// tiles, to the same bits, but without widened copies; `false`, and nothing done,
     /// where the scan has no such way, which the driver then takes through tiles.
     fn fold_stored(
         &self,
         _partial: &mut Self::Partial,
         _simd: Simd,
+        _start: u64,
         _inputs: &[Elements<'_>],
     ) -> bool {
         false
@@ -281,8 +288,13 @@ pub trait ErasedScan: Send + Sync + sealed::Sealed {
     ///
     /// # Panics
     /// On a partial that another type of scan made.
-    fn fold_stored(&self, partial: &mut ErasedPartial, simd: Simd, inputs: &[Elements<'_>])
-    -> bool;
+    fn fold_stored(
+        &self,
+        partial: &mut ErasedPartial,
+        simd: Simd,
+        start: u64,
+        inputs: &[Elements<'_>],
+    ) -> bool;
 
     /// As [`Scan::combine`].
     ///
@@ -328,9 +340,10 @@ impl<S: Scan> ErasedScan for S {
         &self,
         partial: &mut ErasedPartial,
         simd: Simd,
+        start: u64,
         inputs: &[Elements<'_>],
     ) -> bool {
-        Scan::fold_stored(self, partial.downcast_mut().expect(FOREIGN), simd, inputs)
+        Scan::fold_stored(self, partial.downcast_mut().expect(FOREIGN), simd, start, inputs)
     }
 
     fn combine(&self, total: &mut ErasedPartial, next: ErasedPartial) {

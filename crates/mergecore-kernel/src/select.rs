@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use mergecore_tensor::Vectorize;
+use mergecore_tensor::{Elements, Simd, Vectorize};
 
 use crate::{BLOCK, Extent, KernelError, Order, Scan, Step, TILE, Tile};
 
@@ -36,6 +36,19 @@ use crate::{BLOCK, Extent, KernelError, Order, Scan, Step, TILE, Tile};
 pub trait Keys: Send + Sync + 'static {
     /// Writes the keys of a tile's elements in one lane; see [`magnitude_key`].
     fn keys(&self, lane: usize, tile: &Tile<'_>, out: &mut [u64]);
+
+    /// Writes the keys of at most a tile's stored elements, where all are magnitudes that
+    /// `f32` holds exactly, as bits of an `f32`, which is faster. `false` where one is not,
+    /// or there is no such way: then [`keys`](Self::keys) counts and `out` does not.
+    fn single_keys(
+        &self,
+        _lane: usize,
+        _simd: Simd,
+        _inputs: &[Elements<'_>],
+        _out: &mut [i32],
+    ) -> bool {
+        false
+    }
 }
 
 /// The key of a magnitude: its bit pattern without the sign, which orders like
@@ -291,9 +304,34 @@ impl<K: Keys> SelectScan<K> {
         }
     }
 
-    /// Keys that one lane may write down.
-    fn log_capacity(&self) -> usize {
-        LOG / self.lanes.len()
+    /// Counts a tile's keys against a range; `key` turns one into that of an `f64`.
+    fn split<T: Copy + PartialOrd>(
+        &self,
+        found: &mut InRange,
+        simd: Simd,
+        start: u64,
+        keys: &[T; TILE],
+        bounds: Bounds<T>,
+        key: impl Fn(T) -> u64,
+    ) {
+        let mut between = [0; TILE];
+        let counts = simd.run(Split { keys, bounds: &bounds, between: &mut between });
+        found.above += u64::from(counts.above);
+        found.top.add(start, u64::from(counts.top));
+        found.bottom.add(start, u64::from(counts.bottom));
+        // One byte a key, of few of which the lowest bit is set: eight at once.
+        for (group, bytes) in between.as_chunks().0.iter().enumerate() {
+            let mut flags = u64::from_le_bytes(*bytes);
+            while flags != 0 {
+                let at = 8 * group + flags.trailing_zeros() as usize / 8;
+                found.note(key(keys[at]), start + at as u64, &bounds);
+                flags &= flags - 1;
+            }
+        }
+        // All lanes together write down no more than fits.
+        if found.log.as_ref().is_some_and(|log| log.len() > LOG / self.lanes.len()) {
+            found.log = None;
+        }
     }
 }
 
@@ -361,17 +399,50 @@ impl<K: Keys> Scan for SelectScan<K> {
             self.keys.keys(index, tile, &mut keys[..len]);
             match (lane, found) {
                 (Lane::Search { low, high, .. }, Found::Range(found)) => {
-                    let mut hits = [false; TILE / GROUP];
-                    let split = Split { keys: &keys, low: *low, high: *high, hits: &mut hits };
-                    let counts = tile.simd().run(split);
-                    found.above += counts.above;
-                    found.top.add(tile.start(), counts.top);
-                    found.bottom.add(tile.start(), counts.bottom);
-                    found.note(&keys, *low..=*high, &hits, tile.start(), self.log_capacity());
+                    let keys = keys.map(|key| key as i64);
+                    let (simd, at) = (tile.simd(), tile.start());
+                    self.split(found, simd, at, &keys, Bounds::new(*low, *high), |key| key as u64);
                 }
                 (lane, found) => lane.fold(found, &keys[..len], tile.start()),
             }
         }
+    }
+
+    fn fold_stored(
+        &self,
+        partial: &mut Vec<Found>,
+        simd: Simd,
+        start: u64,
+        inputs: &[Elements<'_>],
+    ) -> bool {
+        if !self.lanes.iter().all(|lane| matches!(lane, Lane::Search { .. } | Lane::Done(_))) {
+            return false;
+        }
+        let len = inputs.first().map_or(0, Elements::len);
+        let (mut parts, mut values) = (Vec::with_capacity(inputs.len()), Vec::new());
+        for at in (0..len).step_by(TILE) {
+            let len = (len - at).min(TILE);
+            parts.clear();
+            parts.extend(inputs.iter().map(|input| input.part(at, len)));
+            for (index, (lane, found)) in self.lanes.iter().zip(&mut *partial).enumerate() {
+                let (Lane::Search { low, high, .. }, Found::Range(found)) = (lane, found) else {
+                    continue;
+                };
+                let mut keys = [0; TILE];
+                let at = start + at as u64;
+                if self.keys.single_keys(index, simd, &parts, &mut keys[..len]) {
+                    let key = |key: i32| f64::from(f32::from_bits(key as u32)).to_bits();
+                    self.split(found, simd, at, &keys, Bounds::single(*low, *high), key);
+                } else {
+                    let tile = Tile::widened(at, self.extent, simd, &parts, None, &mut values);
+                    let mut keys = [0; TILE];
+                    self.keys.keys(index, &tile, &mut keys[..len]);
+                    let keys = keys.map(|key| key as i64);
+                    self.split(found, simd, at, &keys, Bounds::new(*low, *high), |key| key as u64);
+                }
+            }
+        }
+        true
     }
 
     fn combine(&self, total: &mut Vec<Found>, next: Vec<Found>) {
@@ -389,48 +460,80 @@ impl<K: Keys> Scan for SelectScan<K> {
     }
 }
 
-/// Keys looked at together for whether any of them is in a range.
-const GROUP: usize = 64;
+/// A range of keys, `low..=high`, for comparison with keys that may be those of an `f32`.
+struct Bounds<T> {
+    /// The range's least key, and by how much a key less that is shifted to the right to give
+    /// its bin.
+    least: u64,
+    shift: u32,
+    /// The greatest key up to `low`.
+    low: T,
+    /// `low`, or what no key equals: where it is no key, or `high` is the same.
+    bottom: T,
+    /// The least key from `high` on.
+    from: T,
+    /// The greatest key up to `high`.
+    high: T,
+}
 
-/// Counts the keys above a range and at its ends, and marks the groups that have one
-/// strictly between.
-struct Split<'a> {
-    keys: &'a [u64; TILE],
-    low: u64,
-    high: u64,
-    hits: &'a mut [bool; TILE / GROUP],
+impl Bounds<i64> {
+    /// For keys of `f64`. Signed comparisons do for 63 bits, and more instruction sets
+    /// have them.
+    fn new(low: u64, high: u64) -> Self {
+        let (least, shift) = (low, bin_shift(low, high));
+        let (low, high) = (low as i64, high as i64);
+        let bottom = if low == high { -1 } else { low };
+        Bounds { least, shift, low, bottom, from: high, high }
+    }
+}
+
+impl Bounds<i32> {
+    /// For keys of `f32`, none of them infinite.
+    fn single(low: u64, high: u64) -> Self {
+        let bits = |value: f32| value.to_bits() as i32;
+        // The keys up to and from a key of an `f64` on.
+        let around = |key: u64| match f64::from_bits(key) {
+            value if !value.is_finite() => (bits(f32::INFINITY), bits(f32::INFINITY)),
+            value => {
+                let nearest = value as f32;
+                let below = if f64::from(nearest) > value { nearest.next_down() } else { nearest };
+                let above = if f64::from(nearest) < value { nearest.next_up() } else { nearest };
+                (bits(below), bits(above))
+            }
+        };
+        let (least, shift, one) = (low, bin_shift(low, high), low == high);
+        let ((low, above_low), (high, from)) = (around(low), around(high));
+        let bottom = if one || low != above_low { -1 } else { low };
+        Bounds { least, shift, low, bottom, from, high }
+    }
+}
+
+/// Counts the keys above a range and at its ends, and marks those strictly between.
+struct Split<'a, T> {
+    keys: &'a [T; TILE],
+    bounds: &'a Bounds<T>,
+    between: &'a mut [u8; TILE],
 }
 
 struct Counts {
-    above: u64,
-    top: u64,
-    bottom: u64,
+    above: u32,
+    top: u32,
+    bottom: u32,
 }
 
-impl Vectorize for Split<'_> {
+impl<T: Copy + PartialOrd> Vectorize for Split<'_, T> {
     type Output = Counts;
 
     #[inline(always)]
     fn vectorize(self) -> Counts {
-        // Signed comparisons do for 63 bits, and more instruction sets have them.
-        let (low, high) = (self.low as i64, self.high as i64);
+        let Bounds { low, bottom: equal, from, high, .. } = *self.bounds;
         let (mut above, mut from_top, mut bottom) = (0, 0, 0);
-        for key in self.keys {
-            let key = *key as i64;
-            above += u64::from(key > high);
-            from_top += u64::from(key >= high);
-            bottom += u64::from(key == low);
+        for (key, between) in self.keys.iter().zip(self.between) {
+            above += u32::from(*key > high);
+            from_top += u32::from(*key >= from);
+            bottom += u32::from(*key == equal);
+            *between = u8::from((*key > low) & (*key < from));
         }
-        for (keys, hit) in self.keys.as_chunks::<GROUP>().0.iter().zip(self.hits) {
-            let mut between = false;
-            for key in keys {
-                let key = *key as i64;
-                between |= (key > low) & (key < high);
-            }
-            *hit = between;
-        }
-        // A range of one key has no other end.
-        let bottom = if low == high { 0 } else { bottom };
         Counts { above, top: from_top - above, bottom }
     }
 }
@@ -441,32 +544,13 @@ fn bin_shift(low: u64, high: u64) -> u32 {
 }
 
 impl InRange {
-    /// Writes down what is strictly between the ends, in the groups that have any.
-    fn note(
-        &mut self,
-        keys: &[u64; TILE],
-        range: std::ops::RangeInclusive<u64>,
-        hits: &[bool; TILE / GROUP],
-        start: u64,
-        capacity: usize,
-    ) {
-        let (low, high) = range.into_inner();
-        let shift = bin_shift(low, high);
-        for (group, _) in hits.iter().enumerate().filter(|(_, hit)| **hit) {
-            let at = group * GROUP;
-            for (key, index) in keys[at..at + GROUP].iter().zip(start + at as u64..) {
-                if *key <= low || *key >= high {
-                    continue;
-                }
-                let bin = ((key - low) >> shift) as usize;
-                self.bins[bin].add(Bin { count: 1, least: *key, greatest: *key });
-                if let Some(log) = &mut self.log {
-                    log.push((*key, index));
-                }
-            }
-        }
-        if self.log.as_ref().is_some_and(|log| log.len() > capacity) {
-            self.log = None;
+    /// Writes down a key that is strictly between the ends.
+    #[inline]
+    fn note<T>(&mut self, key: u64, index: u64, bounds: &Bounds<T>) {
+        let bin = ((key - bounds.least) >> bounds.shift) as usize;
+        self.bins[bin].add(Bin { count: 1, least: key, greatest: key });
+        if let Some(log) = &mut self.log {
+            log.push((key, index));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The piece of all inputs that a kernel sees at a time.
 
-use mergecore_tensor::Simd;
+use mergecore_tensor::{Elements, Simd};
 
 /// Elements per [`Tile`], except for the last of a tensor: few enough that a
 /// tile of several inputs stays in the first-level cache.
@@ -99,16 +99,25 @@ pub struct Tile<'a> {
 }
 
 impl<'a> Tile<'a> {
-    /// A tile over `values`, which holds each input's `len` elements in turn,
-    /// [`TILE`] apart.
-    pub(crate) fn new(
+    /// A tile of stored elements, widened into `values`, which are made to hold each input's
+    /// in turn, [`TILE`] apart; all but the first less the first where there is a `base`.
+    pub(crate) fn widened(
         start: u64,
-        len: usize,
         extent: Extent,
         simd: Simd,
-        values: &'a mut [f64],
+        inputs: &[Elements<'_>],
+        base: Option<Elements<'_>>,
+        values: &'a mut Vec<f64>,
     ) -> Self {
-        debug_assert!(len <= TILE && values.len().is_multiple_of(TILE));
+        let len = inputs.first().map_or(0, Elements::len);
+        values.resize(inputs.len() * TILE, 0.0);
+        for (index, (input, values)) in inputs.iter().zip(values.chunks_exact_mut(TILE)).enumerate()
+        {
+            match base.filter(|_| index > 0) {
+                None => input.widen(simd, &mut values[..len]),
+                Some(base) => input.widen_less(base, simd, &mut values[..len]),
+            }
+        }
         Tile { start, len, extent, simd, values }
     }
 

@@ -84,6 +84,17 @@ pub trait Element:
         }
     }
 
+    /// Whether every value of the type is one of `f32`.
+    #[doc(hidden)]
+    const IS_SINGLE: bool = true;
+
+    /// The value as `f32`, exact where [`IS_SINGLE`](Self::IS_SINGLE).
+    #[doc(hidden)]
+    #[inline(always)]
+    fn widen_to_single(self) -> f32 {
+        self.widen() as f32
+    }
+
     #[doc(hidden)]
     fn elements(slice: &[Self]) -> Elements<'_>;
 
@@ -127,6 +138,7 @@ macro_rules! views {
 
 impl Element for f64 {
     const DTYPE: DType = DType::F64;
+    const IS_SINGLE: bool = false;
 
     views!(F64);
 
@@ -179,7 +191,12 @@ impl Element for bf16 {
 
     #[inline(always)]
     fn widen(self) -> f64 {
-        f64::from(f32::from_bits(u32::from(self.to_bits()) << 16))
+        f64::from(self.widen_to_single())
+    }
+
+    #[inline(always)]
+    fn widen_to_single(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
     #[inline(always)]
@@ -215,6 +232,11 @@ impl Element for f16 {
 
     #[inline(always)]
     fn widen(self) -> f64 {
+        f64::from(self.widen_to_single())
+    }
+
+    #[inline(always)]
+    fn widen_to_single(self) -> f32 {
         let bits = u32::from(self.to_bits());
         let sign = (bits & 0x8000) << 16;
         let magnitude = (bits & 0x7fff) << 13;
@@ -222,7 +244,7 @@ impl Element for f16 {
         let rebias = f32::from_bits((254 - 15) << 23);
         let scaled = (f32::from_bits(magnitude) * rebias).to_bits();
         let exponent = if magnitude >= 0x7c00 << 13 { 0x7f80_0000 } else { 0 };
-        f64::from(f32::from_bits(scaled | exponent | sign))
+        f32::from_bits(scaled | exponent | sign)
     }
 
     #[inline(always)]
@@ -317,6 +339,17 @@ impl Simd {
         self.run(Widen { values, out });
     }
 
+    /// Widens two slices exactly and subtracts the second.
+    pub(crate) fn widen_less<T: Element, B: Element>(
+        self,
+        values: &[T],
+        base: &[B],
+        out: &mut [f64],
+    ) {
+        assert!(values.len() == out.len() && base.len() == out.len(), "slices of one length");
+        self.run(WidenLess { values, base, out });
+    }
+
     /// Rounds a slice once, to nearest, ties to even.
     ///
     /// # Panics
@@ -347,6 +380,23 @@ impl<T: Element> Vectorize for Widen<'_, T> {
     fn vectorize(self) {
         for (wide, value) in self.out.iter_mut().zip(self.values) {
             *wide = value.widen();
+        }
+    }
+}
+
+struct WidenLess<'a, T, B> {
+    values: &'a [T],
+    base: &'a [B],
+    out: &'a mut [f64],
+}
+
+impl<T: Element, B: Element> Vectorize for WidenLess<'_, T, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        for ((delta, value), base) in self.out.iter_mut().zip(self.values).zip(self.base) {
+            *delta = value.widen() - base.widen();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Trim: of each task vector only the largest magnitudes are kept.
 
 use mergecore_kernel::{
-    Cutoff, Extent, KernelError, Keys, Prune, Simd, Step, TaskVectors, Tile, Vectorize,
-    magnitude_key, select,
+    Cutoff, Element, Elements, Extent, KernelError, Keys, Prune, Simd, Step, TaskVectors, Tile,
+    Vectorize, magnitude_key, select,
 };
 
 /// How many of `n` elements a density keeps: the whole part of `density * n`, taken
@@ -40,6 +40,25 @@ impl Keys for DeltaMagnitudes {
         let (base, model) = (tile.input(0), tile.input(lane + 1));
         tile.simd().run(DeltaKeys { base, model, out });
     }
+
+    fn single_keys(
+        &self,
+        lane: usize,
+        simd: Simd,
+        inputs: &[Elements<'_>],
+        out: &mut [i32],
+    ) -> bool {
+        // Of wider types few tiles have no difference that is inexact in `f32`.
+        match (inputs[0], inputs[lane + 1]) {
+            (Elements::Bf16(base), Elements::Bf16(model)) => {
+                simd.run(SingleDeltaKeys { base, model, out })
+            }
+            (Elements::F16(base), Elements::F16(model)) => {
+                simd.run(SingleDeltaKeys { base, model, out })
+            }
+            _ => false,
+        }
+    }
 }
 
 struct DeltaKeys<'a> {
@@ -56,6 +75,32 @@ impl Vectorize for DeltaKeys<'_> {
         for ((key, model), base) in self.out.iter_mut().zip(self.model).zip(self.base) {
             *key = magnitude_key(model - base);
         }
+    }
+}
+
+/// Keys of differences computed in `f32`; whether all of them are exact.
+struct SingleDeltaKeys<'a, T> {
+    base: &'a [T],
+    model: &'a [T],
+    out: &'a mut [i32],
+}
+
+impl<T: Element> Vectorize for SingleDeltaKeys<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn vectorize(self) -> bool {
+        let mut exact = true;
+        for ((key, model), base) in self.out.iter_mut().zip(self.model).zip(self.base) {
+            let (model, base) = (model.widen_to_single(), base.widen_to_single());
+            let delta = model - base;
+            // Two terms whose roundings both come to nothing leave none (Knuth's TwoSum).
+            let base_again = model - delta;
+            let model_again = delta + base_again;
+            exact &= (base_again == base) & (model_again == model);
+            *key = (delta.to_bits() & (u32::MAX >> 1)) as i32;
+        }
+        exact
     }
 }
 
