@@ -189,9 +189,10 @@ pub trait Scan: Send + Sync + 'static {
     /// Adds a tile's elements to a partial.
     fn fold(&self, partial: &mut Self::Partial, tile: &mut Tile<'_>);
 
-    /// Adds a run of stored elements, the first at flat index `start`, to a partial as [`fold`](Self::fold) would its
-    /// tiles, to the same bits, but without widened copies; `false`, and nothing done,
-    /// where the scan has no such way, which the driver then takes through tiles.
+    /// Adds a run of stored elements, the first at flat index `start`, to a partial as
+    /// [`fold`](Self::fold) would its tiles, to the same bits, but without widened copies;
+    /// `false`, and nothing done, where the scan has no such way, which the driver then takes
+    /// through tiles.
     fn fold_stored(
         &self,
         _partial: &mut Self::Partial,

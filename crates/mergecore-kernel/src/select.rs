@@ -304,6 +304,17 @@ impl<K: Keys> SelectScan<K> {
         }
     }
 
+    fn split_wide(
+        &self,
+        found: &mut InRange,
+        tile: &Tile<'_>,
+        keys: &[u64; TILE],
+        bounds: Bounds<i64>,
+    ) {
+        let keys = keys.map(|key| key as i64);
+        self.split(found, tile.simd(), tile.start(), &keys, bounds, |key| key as u64);
+    }
+
     /// Counts a tile's keys against a range; `key` turns one into that of an `f64`.
     fn split<T: Copy + PartialOrd>(
         &self,
@@ -399,9 +410,7 @@ impl<K: Keys> Scan for SelectScan<K> {
             self.keys.keys(index, tile, &mut keys[..len]);
             match (lane, found) {
                 (Lane::Search { low, high, .. }, Found::Range(found)) => {
-                    let keys = keys.map(|key| key as i64);
-                    let (simd, at) = (tile.simd(), tile.start());
-                    self.split(found, simd, at, &keys, Bounds::new(*low, *high), |key| key as u64);
+                    self.split_wide(found, tile, &keys, Bounds::new(*low, *high));
                 }
                 (lane, found) => lane.fold(found, &keys[..len], tile.start()),
             }
@@ -437,8 +446,7 @@ impl<K: Keys> Scan for SelectScan<K> {
                     let tile = Tile::widened(at, self.extent, simd, &parts, None, &mut values);
                     let mut keys = [0; TILE];
                     self.keys.keys(index, &tile, &mut keys[..len]);
-                    let keys = keys.map(|key| key as i64);
-                    self.split(found, simd, at, &keys, Bounds::new(*low, *high), |key| key as u64);
+                    self.split_wide(found, &tile, &keys, Bounds::new(*low, *high));
                 }
             }
         }

@@ -84,11 +84,7 @@ pub trait Element:
         }
     }
 
-    /// Whether every value of the type is one of `f32`.
-    #[doc(hidden)]
-    const IS_SINGLE: bool = true;
-
-    /// The value as `f32`, exact where [`IS_SINGLE`](Self::IS_SINGLE).
+    /// The value as `f32`, exact but for `f64`.
     #[doc(hidden)]
     #[inline(always)]
     fn widen_to_single(self) -> f32 {
@@ -138,7 +134,6 @@ macro_rules! views {
 
 impl Element for f64 {
     const DTYPE: DType = DType::F64;
-    const IS_SINGLE: bool = false;
 
     views!(F64);
 

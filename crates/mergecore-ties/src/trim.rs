@@ -141,3 +141,36 @@ impl Vectorize for KeepFrom<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mergecore_kernel::{Element, Elements, Keys, Simd, magnitude_key};
+    use mergecore_tensor::bf16;
+
+    use super::DeltaMagnitudes;
+
+    fn single(simd: Simd, base: &[bf16], model: &[bf16]) -> Option<Vec<u64>> {
+        let mut keys = vec![0; base.len()];
+        let inputs = [Elements::from(base), Elements::from(model)];
+        let exact = DeltaMagnitudes.single_keys(0, simd, &inputs, &mut keys);
+        let wide = |key: &i32| magnitude_key(f64::from(f32::from_bits(*key as u32)));
+        exact.then(|| keys.iter().map(wide).collect())
+    }
+
+    #[test]
+    fn single_keys_are_those_of_doubles_or_none() {
+        let base: Vec<_> = (0..100).map(|i| bf16::narrow(0.01 * f64::from(i) - 0.5)).collect();
+        let model: Vec<_> = (0..100).map(|i| bf16::narrow(0.3 - 0.007 * f64::from(i))).collect();
+        let key = |(b, m): (&bf16, &bf16)| magnitude_key(m.widen() - b.widen());
+        let expected: Vec<u64> = base.iter().zip(&model).map(key).collect();
+        for simd in Simd::available() {
+            assert_eq!(single(simd, &base, &model), Some(expected.clone()), "{simd}");
+            // The difference has more bits than `f32`, or is no number.
+            for odd in [2f64.powi(-40), 2f64.powi(40), f64::NAN, f64::INFINITY] {
+                let mut model = model.clone();
+                model[77] = bf16::narrow(odd);
+                assert_eq!(single(simd, &base, &model), None, "{simd} {odd}");
+            }
+        }
+    }
+}
