@@ -86,14 +86,10 @@ impl Dare {
     /// # Ok::<(), mergecore_dare::KernelError>(())
     /// ```
     pub fn mask(&self, model: usize, start: u64, len: usize) -> Result<Vec<bool>, KernelError> {
-        let mut ones = vec![1.0; len];
-        RandomMask::new(self.stream, &self.densities)?.prune(
-            Simd::detect(),
-            model,
-            start,
-            &mut ones,
-        );
-        Ok(ones.into_iter().map(|one| one != 0.0).collect())
+        let (zeros, ones, mut kept) = (vec![0f32; len], vec![1f32; len], vec![0f32; len]);
+        let mask = RandomMask::new(self.stream, &self.densities)?;
+        mask.prune(Simd::detect(), model, start, &zeros, &ones, &mut kept);
+        Ok(kept.into_iter().map(|kept| kept != 0.0).collect())
     }
 
     fn vectors(&self, consensus: bool) -> TaskVectors {

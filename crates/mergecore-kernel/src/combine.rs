@@ -1,6 +1,6 @@
 //! A linear combination of the inputs: the apply of every averaging method.
 
-use mergecore_tensor::{Element, Elements, ElementsMut, LANES, Simd, Vectorize, bf16, f16};
+use mergecore_tensor::{DType, Element, Elements, ElementsMut, LANES, Simd, Vectorize, bf16, f16};
 
 use crate::{Apply, Tile};
 
@@ -90,17 +90,10 @@ impl Apply for Combination {
         tile.simd().run(Combine { combination: self, inputs: &inputs, out });
     }
 
-    fn as_combination(&self) -> Option<&Combination> {
-        Some(self)
-    }
-}
-
-impl Combination {
-    /// Reads stored elements and writes the output's, without widened copies of the
-    /// inputs in between; `false`, and nothing done, where the inputs' dtypes differ.
-    pub(crate) fn fused(
+    fn apply_stored(
         &self,
         simd: Simd,
+        _: u64,
         inputs: &[Elements<'_>],
         out: &mut ElementsMut<'_>,
     ) -> bool {
@@ -112,7 +105,23 @@ impl Combination {
             _ => false,
         }
     }
+}
 
+impl Combination {
+    /// Whether, where all inputs agree, the sum rounds to their value of its own accord: it
+    /// is off by the rounding errors of an `f64`, far less than half a step of a type that has
+    /// that value, and no term has the other sign, which would make a sum of -0 a +0.
+    fn rounds_to_agreeing<I: Element, O: Element>(&self) -> bool {
+        let holds = match (I::DTYPE, O::DTYPE) {
+            (_, DType::F64) => false,
+            (DType::Bf16 | DType::F16, DType::F32) => true,
+            (input, output) => input == output,
+        };
+        let sum: f64 = self.coefficients.iter().sum();
+        holds && self.coefficients.iter().all(|c| *c >= 0.0) && (sum - 1.0).abs() < 1e-9
+    }
+
+    /// `false`, and nothing done, where not all inputs are of this type.
     fn fused_from<I: Element>(
         &self,
         simd: Simd,
@@ -146,7 +155,9 @@ impl<I: Element, O: Element> Vectorize for Combine<'_, I, O> {
     #[inline(always)]
     fn vectorize(self) {
         let Combination { coefficients, agreeing_value_stands } = self.combination;
-        let restore = *agreeing_value_stands && self.combination.selects().is_none();
+        let restore = *agreeing_value_stands
+            && self.combination.selects().is_none()
+            && !self.combination.rounds_to_agreeing::<I, O>();
         let (out, out_rest) = self.out.as_chunks_mut::<LANES>();
         let done = out.len() * LANES;
         if let ([c0, c1], [a, b]) = (&coefficients[..], self.inputs)
@@ -155,7 +166,12 @@ impl<I: Element, O: Element> Vectorize for Combine<'_, I, O> {
         {
             let (a, b) = (a.as_chunks().0, b.as_chunks().0);
             for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                O::narrow_lanes(&two(*c0, a, *c1, b, restore), out);
+                let sums = if restore {
+                    two::<_, true>(*c0, a, *c1, b)
+                } else {
+                    two::<_, false>(*c0, a, *c1, b)
+                };
+                O::narrow_lanes(&sums, out);
             }
         } else {
             for (block, out) in out.iter_mut().enumerate() {
@@ -180,18 +196,17 @@ impl<I: Element, O: Element> Vectorize for Combine<'_, I, O> {
 
 /// The combination of two inputs, by far the most frequent.
 #[inline(always)]
-fn two<I: Element>(
+fn two<I: Element, const RESTORE: bool>(
     c0: f64,
     a: &[I; LANES],
     c1: f64,
     b: &[I; LANES],
-    restore: bool,
 ) -> [f64; LANES] {
     let mut sums = [0.0; LANES];
     for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
         let wide = a.widen();
         let mixed = c0 * wide + c1 * b.widen();
-        *sum = if restore & a.is_identical(*b) { wide } else { mixed };
+        *sum = if RESTORE && a.is_identical(*b) { wide } else { mixed };
     }
     sums
 }

@@ -1,34 +1,51 @@
 //! Task vectors: base plus a combination of pruned, rescaled, sign-elected deltas.
 
-use mergecore_tensor::{Simd, Vectorize};
+use mergecore_tensor::{Element, Elements, ElementsMut, Simd, Vectorize, bf16, f16};
 
 use crate::gram::sum_products;
-use crate::{Apply, Arguments, Combination, KernelError, Order, Scan, Step, Tile};
+use crate::{Apply, Arguments, Combination, KernelError, Order, Scan, Step, TILE, Tile};
 
-/// Sets to zero the deltas that a method drops.
+/// Drops elements of models: puts the base's value in their place, so that they add nothing.
 ///
 /// ```
-/// use mergecore_kernel::{Prune, Simd};
+/// use mergecore_kernel::{Element, Prune, Simd};
 ///
 /// /// Keeps the elements of even index.
 /// struct EvenOnly;
 ///
 /// impl Prune for EvenOnly {
-///     fn prune(&self, _: Simd, _model: usize, start: u64, deltas: &mut [f64]) {
-///         for (delta, index) in deltas.iter_mut().zip(start..) {
-///             if index % 2 == 1 { *delta = 0.0 }
+///     fn prune<T: Element>(
+///         &self,
+///         _: Simd,
+///         _model: usize,
+///         start: u64,
+///         base: &[T],
+///         values: &[T],
+///         out: &mut [T],
+///     ) {
+///         for (i, out) in out.iter_mut().enumerate() {
+///             *out = if (start + i as u64) % 2 == 0 { values[i] } else { base[i] };
 ///         }
 ///     }
 /// }
 ///
-/// let mut deltas = [1.0, 2.0, 3.0];
-/// EvenOnly.prune(Simd::detect(), 0, 1_025, &mut deltas);
-/// assert_eq!(deltas, [0.0, 2.0, 0.0]);
+/// let mut out = [0.0; 3];
+/// EvenOnly.prune(Simd::detect(), 0, 1_025, &[0.0; 3], &[1.0, 2.0, 3.0], &mut out);
+/// assert_eq!(out, [0.0, 2.0, 0.0]);
 /// ```
 pub trait Prune: Send + Sync {
-    /// Prunes the deltas of one model, whose first has flat index `start`, computing
-    /// with the given instruction set.
-    fn prune(&self, simd: Simd, model: usize, start: u64, deltas: &mut [f64]);
+    /// Writes to `out` the elements of one model that are kept and the base's in place of
+    /// the others, computing with the given instruction set. All three runs are of one length
+    /// and begin at flat index `start`.
+    fn prune<T: Element>(
+        &self,
+        simd: Simd,
+        model: usize,
+        start: u64,
+        base: &[T],
+        values: &[T],
+        out: &mut [T],
+    );
 }
 
 /// Drops nothing.
@@ -36,15 +53,17 @@ pub trait Prune: Send + Sync {
 /// ```
 /// use mergecore_kernel::{KeepAll, Prune, Simd};
 ///
-/// let mut deltas = [1.0, -2.0];
-/// KeepAll.prune(Simd::detect(), 0, 0, &mut deltas);
-/// assert_eq!(deltas, [1.0, -2.0]);
+/// let mut out = [0.0; 2];
+/// KeepAll.prune(Simd::detect(), 0, 0, &[0.0; 2], &[1.0, -2.0], &mut out);
+/// assert_eq!(out, [1.0, -2.0]);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KeepAll;
 
 impl Prune for KeepAll {
-    fn prune(&self, _: Simd, _: usize, _: u64, _: &mut [f64]) {}
+    fn prune<T: Element>(&self, _: Simd, _: usize, _: u64, _: &[T], values: &[T], out: &mut [T]) {
+        out.copy_from_slice(values);
+    }
 }
 
 /// How pruned deltas are scaled up to make good for what was dropped.
@@ -283,23 +302,6 @@ impl TaskVectors {
     }
 }
 
-/// Turns a tile's model into its delta, in place.
-struct Subtract<'a> {
-    base: &'a [f64],
-    model: &'a mut [f64],
-}
-
-impl Vectorize for Subtract<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn vectorize(self) {
-        for (value, base) in self.model.iter_mut().zip(self.base) {
-            *value -= base;
-        }
-    }
-}
-
 struct DeltaApply<P> {
     vectors: TaskVectors,
     prune: P,
@@ -310,46 +312,142 @@ struct DeltaApply<P> {
 }
 
 impl<P: Prune> Apply for DeltaApply<P> {
-    fn takes_deltas(&self) -> bool {
-        true
+    fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
+        let mut pruned = self.room();
+        let inputs: Vec<&[f64]> = (0..tile.inputs()).map(|index| tile.input(index)).collect();
+        self.mix(tile.simd(), tile.start(), &inputs, &mut pruned, out);
     }
 
-    fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
-        let (start, simd) = (tile.start(), tile.simd());
-        let (_, models) = tile.split_base();
-        assert_eq!(models.len(), self.factors.len(), "a weight for each model");
-        for (index, deltas) in models.enumerate() {
-            self.prune.prune(simd, index, start, deltas);
-        }
-        let TaskVectors { weights, consensus, normalize, lambda, .. } = &self.vectors;
-        let (factors, inverse, lambda) = (&self.factors[..], self.inverse, *lambda);
-        let tile = &*tile;
-        match (*consensus, *normalize) {
-            (false, _) => simd.run(Sum { tile, factors, inverse, lambda, out }),
-            (true, false) => simd.run(Elect::<false> { tile, factors, weights, lambda, out }),
-            (true, true) => simd.run(Elect::<true> { tile, factors, weights, lambda, out }),
+    fn apply_stored(
+        &self,
+        simd: Simd,
+        start: u64,
+        inputs: &[Elements<'_>],
+        out: &mut ElementsMut<'_>,
+    ) -> bool {
+        match inputs.first() {
+            Some(Elements::Bf16(_)) => self.stored::<bf16>(simd, start, inputs, out),
+            Some(Elements::F16(_)) => self.stored::<f16>(simd, start, inputs, out),
+            Some(Elements::F32(_)) => self.stored::<f32>(simd, start, inputs, out),
+            _ => false,
         }
     }
 }
 
-/// Elements computed at once, few enough to stay in registers.
-const LANES: usize = 64;
+impl<P: Prune> DeltaApply<P> {
+    /// Room for a tile of each model, pruned.
+    fn room<T: Element>(&self) -> Vec<T> {
+        vec![T::default(); self.factors.len() * TILE]
+    }
+
+    /// `false`, and nothing done, where not all inputs are of this type.
+    fn stored<T: Element>(
+        &self,
+        simd: Simd,
+        start: u64,
+        inputs: &[Elements<'_>],
+        out: &mut ElementsMut<'_>,
+    ) -> bool {
+        let inputs: Option<Vec<&[T]>> =
+            inputs.iter().map(|input| T::from_elements(*input)).collect();
+        let Some(inputs) = inputs else { return false };
+        let (mut pruned, mut values) = (self.room(), [0.0; TILE]);
+        let mut parts = Vec::with_capacity(inputs.len());
+        for at in (0..out.len()).step_by(TILE) {
+            let values = &mut values[..TILE.min(out.len() - at)];
+            parts.clear();
+            parts.extend(inputs.iter().map(|input| &input[at..][..values.len()]));
+            self.mix(simd, start + at as u64, &parts, &mut pruned, values);
+            out.part(at, values.len()).narrow(simd, values);
+        }
+        true
+    }
+
+    /// Computes a tile; `pruned` is [`room`](Self::room) to use.
+    fn mix<T: Element>(
+        &self,
+        simd: Simd,
+        start: u64,
+        inputs: &[&[T]],
+        pruned: &mut [T],
+        out: &mut [f64],
+    ) {
+        let (base, models) = inputs.split_first().expect("a base");
+        assert_eq!(models.len(), self.factors.len(), "a weight for each model");
+        for (index, (values, out)) in models.iter().zip(pruned.chunks_exact_mut(TILE)).enumerate() {
+            self.prune.prune(simd, index, start, base, values, &mut out[..values.len()]);
+        }
+        let TaskVectors { weights, consensus, normalize, lambda, .. } = &self.vectors;
+        let (inverse, lambda) = (self.inverse, *lambda);
+        let deltas = Deltas { base, pruned, factors: &self.factors };
+        match (*consensus, *normalize) {
+            (false, _) => simd.run(Sum { deltas, inverse, lambda, out }),
+            (true, false) => simd.run(Elect::<_, false> { deltas, weights, lambda, out }),
+            (true, true) => simd.run(Elect::<_, true> { deltas, weights, lambda, out }),
+        }
+    }
+}
+
+/// Elements computed at once where there are more than a few models.
+const LANES: usize = 16;
+
+/// A tile of pruned models, [`TILE`] apart, and of the base.
+#[derive(Clone, Copy)]
+struct Deltas<'a, T> {
+    base: &'a [T],
+    pruned: &'a [T],
+    factors: &'a [f64],
+}
+
+impl<'a, T: Element> Deltas<'a, T> {
+    /// The elements of one model.
+    #[inline(always)]
+    fn model(&self, index: usize) -> &'a [T] {
+        &self.pruned[index * TILE..][..self.base.len()]
+    }
+
+    /// A model's deltas times its factor; zeros beyond `len`.
+    #[inline(always)]
+    fn weighted(&self, model: usize, at: usize, len: usize) -> [f64; LANES] {
+        let (mut base, mut values) = ([T::default(); LANES], [T::default(); LANES]);
+        base[..len].copy_from_slice(&self.base[at..][..len]);
+        values[..len].copy_from_slice(&self.model(model)[at..][..len]);
+        let mut deltas = [0.0; LANES];
+        for i in 0..LANES {
+            deltas[i] = (values[i].widen() - base[i].widen()) * self.factors[model];
+        }
+        deltas
+    }
+
+    /// Adds lambda times the combined deltas to the base.
+    #[inline(always)]
+    fn add_to_base(&self, at: usize, mixed: &[f64; LANES], lambda: f64, out: &mut [f64]) {
+        for ((out, base), mixed) in out.iter_mut().zip(&self.base[at..]).zip(mixed) {
+            *out = added(base.widen(), lambda * mixed);
+        }
+    }
+}
+
+/// The base changed; bit for bit itself where the change is zero.
+#[inline(always)]
+fn added(base: f64, change: f64) -> f64 {
+    if change == 0.0 { base } else { base + change }
+}
 
 /// Base plus the weighted deltas.
-struct Sum<'a, 't> {
-    tile: &'a Tile<'t>,
-    factors: &'a [f64],
+struct Sum<'a, T> {
+    deltas: Deltas<'a, T>,
     inverse: f64,
     lambda: f64,
     out: &'a mut [f64],
 }
 
-impl Sum<'_, '_> {
+impl<T: Element> Sum<'_, T> {
     #[inline(always)]
     fn lanes(&mut self, at: usize, len: usize) {
         let mut mixed = [0.0; LANES];
-        for model in 0..self.factors.len() {
-            let deltas = weighted(self.tile, model, at, len, self.factors[model]);
+        for model in 0..self.deltas.factors.len() {
+            let deltas = self.deltas.weighted(model, at, len);
             for i in 0..LANES {
                 mixed[i] += deltas[i];
             }
@@ -357,58 +455,48 @@ impl Sum<'_, '_> {
         if self.inverse != 1.0 {
             mixed.iter_mut().for_each(|mixed| *mixed *= self.inverse);
         }
-        let base = &self.tile.input(0)[at..][..len];
-        add_to_base(base, &mixed, self.lambda, &mut self.out[at..][..len]);
+        self.deltas.add_to_base(at, &mixed, self.lambda, &mut self.out[at..][..len]);
     }
 }
 
-/// A model's deltas times its factor; zeros beyond `len`.
-#[inline(always)]
-fn weighted(tile: &Tile<'_>, model: usize, at: usize, len: usize, factor: f64) -> [f64; LANES] {
-    let mut deltas = [0.0; LANES];
-    deltas[..len].copy_from_slice(&tile.input(model + 1)[at..][..len]);
-    deltas.iter_mut().for_each(|delta| *delta *= factor);
-    deltas
-}
-
-impl Vectorize for Sum<'_, '_> {
+impl<T: Element> Vectorize for Sum<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn vectorize(mut self) {
-        let whole = self.tile.len() - self.tile.len() % LANES;
+        let whole = self.out.len() - self.out.len() % LANES;
         for at in (0..whole).step_by(LANES) {
             self.lanes(at, LANES);
         }
-        self.lanes(whole, self.tile.len() - whole);
+        self.lanes(whole, self.out.len() - whole);
     }
 }
 
 /// Base plus the weighted deltas that have the elected sign.
-struct Elect<'a, 't, const NORMALIZE: bool> {
-    tile: &'a Tile<'t>,
-    factors: &'a [f64],
+struct Elect<'a, T, const NORMALIZE: bool> {
+    deltas: Deltas<'a, T>,
     weights: &'a [f64],
     lambda: f64,
     out: &'a mut [f64],
 }
 
-impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
+impl<T: Element, const NORMALIZE: bool> Elect<'_, T, NORMALIZE> {
     #[inline(always)]
     fn lanes(&mut self, at: usize, len: usize) {
+        let models = self.weights.len();
         let mut votes = [0.0; LANES];
-        for model in 0..self.factors.len() {
-            let deltas = weighted(self.tile, model, at, len, self.factors[model]);
+        for model in 0..models {
+            let deltas = self.deltas.weighted(model, at, len);
             for i in 0..LANES {
                 votes[i] += deltas[i];
             }
         }
         let (mut mixed, mut divisors) = ([0.0; LANES], [0.0; LANES]);
-        for model in 0..self.factors.len() {
-            let deltas = weighted(self.tile, model, at, len, self.factors[model]);
+        for model in 0..models {
+            let deltas = self.deltas.weighted(model, at, len);
             let weight = self.weights[model];
             for i in 0..LANES {
-                let agrees = agrees(votes[i], deltas[i]);
+                let agrees = agrees(sign_if_minus(votes[i]), deltas[i]);
                 mixed[i] += if agrees { deltas[i] } else { 0.0 };
                 if NORMALIZE {
                     divisors[i] += if agrees { weight } else { 0.0 };
@@ -420,53 +508,54 @@ impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
                 mixed[i] *= if divisors[i] == 0.0 { 1.0 } else { 1.0 / divisors[i] };
             }
         }
-        let base = &self.tile.input(0)[at..][..len];
-        add_to_base(base, &mixed, self.lambda, &mut self.out[at..][..len]);
+        self.deltas.add_to_base(at, &mixed, self.lambda, &mut self.out[at..][..len]);
     }
 }
 
-impl<const NORMALIZE: bool> Vectorize for Elect<'_, '_, NORMALIZE> {
+impl<T: Element, const NORMALIZE: bool> Vectorize for Elect<'_, T, NORMALIZE> {
     type Output = ();
 
     #[inline(always)]
     fn vectorize(mut self) {
-        match self.factors.len() {
+        match self.weights.len() {
             2 => return self.few::<2>(),
             3 => return self.few::<3>(),
             _ => {}
         }
-        let whole = self.tile.len() - self.tile.len() % LANES;
+        let whole = self.out.len() - self.out.len() % LANES;
         for at in (0..whole).step_by(LANES) {
             self.lanes(at, LANES);
         }
-        self.lanes(whole, self.tile.len() - whole);
+        self.lanes(whole, self.out.len() - whole);
     }
 }
 
-impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
+impl<T: Element, const NORMALIZE: bool> Elect<'_, T, NORMALIZE> {
     /// As [`lanes`](Self::lanes) for the whole tile, with the number of models known: so
     /// that nothing between reading and writing leaves the registers.
     #[inline(always)]
     fn few<const N: usize>(self) {
-        let len = self.out.len();
-        let base = &self.tile.input(0)[..len];
+        let base = &self.deltas.base[..self.out.len()];
         let mut models = [base; N];
         let (mut factors, mut weights) = ([0.0; N], [0.0; N]);
         for m in 0..N {
-            models[m] = &self.tile.input(m + 1)[..len];
-            (factors[m], weights[m]) = (self.factors[m], self.weights[m]);
+            models[m] = &self.deltas.model(m)[..self.out.len()];
+            (factors[m], weights[m]) = (self.deltas.factors[m], self.weights[m]);
         }
         let (lambda, inverses) = (self.lambda, inverses(&weights));
         for (i, out) in self.out.iter_mut().enumerate() {
-            let mut vote = 0.0;
+            let base = base[i].widen();
+            let (mut deltas, mut vote) = ([0.0; N], 0.0);
             for m in 0..N {
-                vote += models[m][i] * factors[m];
+                deltas[m] = (models[m][i].widen() - base) * factors[m];
+                vote = if m == 0 { deltas[0] } else { vote + deltas[m] };
             }
+            let minus = sign_if_minus(vote);
             let (mut mixed, mut agree) = (0.0, [false; N]);
             for m in 0..N {
-                let delta = models[m][i] * factors[m];
-                agree[m] = agrees(vote, delta);
-                mixed += if agree[m] { delta } else { 0.0 };
+                agree[m] = agrees(minus, deltas[m]);
+                let agreeing = if agree[m] { deltas[m] } else { 0.0 };
+                mixed = if m == 0 { agreeing } else { mixed + agreeing };
             }
             if NORMALIZE {
                 // Looked up by selection: half of the table remains after each model.
@@ -479,8 +568,7 @@ impl<const NORMALIZE: bool> Elect<'_, '_, NORMALIZE> {
                 }
                 mixed *= inverses[0];
             }
-            let change = lambda * mixed;
-            *out = if change == 0.0 { base[i] } else { base[i] + change };
+            *out = added(base, lambda * mixed);
         }
     }
 }
@@ -496,19 +584,33 @@ fn inverses(weights: &[f64]) -> [f64; 8] {
     })
 }
 
-/// Whether a weighted delta has the sign that the sum of all has elected. A tie (zero)
-/// elects plus. A NaN agrees with the NaN it makes of the vote, so that it is not hidden.
+/// The sign bit where the sum of all deltas has elected minus; a tie (zero) elects plus.
 #[inline(always)]
-fn agrees(vote: f64, delta: f64) -> bool {
-    let not_below = delta >= 0.0;
-    if vote >= 0.0 { delta > 0.0 } else { !not_below }
+fn sign_if_minus(vote: f64) -> u64 {
+    if vote >= 0.0 { 0 } else { 1 << 63 }
 }
 
+/// Whether a weighted delta has the elected sign. A NaN agrees, so that it is not hidden.
 #[inline(always)]
-fn add_to_base(base: &[f64], mixed: &[f64; LANES], lambda: f64, out: &mut [f64]) {
-    for ((out, base), mixed) in out.iter_mut().zip(base).zip(mixed) {
-        let change = lambda * mixed;
-        *out = if change == 0.0 { *base } else { base + change };
+fn agrees(minus: u64, delta: f64) -> bool {
+    let opposes = f64::from_bits(delta.to_bits() ^ minus) <= 0.0;
+    !opposes
+}
+
+/// Turns a tile's model into its delta, in place.
+struct Subtract<'a> {
+    base: &'a [f64],
+    model: &'a mut [f64],
+}
+
+impl Vectorize for Subtract<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        for (value, base) in self.model.iter_mut().zip(self.base) {
+            *value -= base;
+        }
     }
 }
 
@@ -557,11 +659,14 @@ impl<P: Prune + 'static> Scan for NormScan<P> {
     fn fold(&self, partial: &mut Self::Partial, tile: &mut Tile<'_>) {
         let (start, simd) = (tile.start(), tile.simd());
         let (base, models) = tile.split_base();
-        for ((index, deltas), (before, after)) in models.enumerate().zip(partial) {
-            simd.run(Subtract { base, model: deltas });
-            *before = self.join(*before, self.measure(deltas));
-            self.prune.prune(simd, index, start, deltas);
-            *after = self.join(*after, self.measure(deltas));
+        let mut pruned = [0.0; TILE];
+        let pruned = &mut pruned[..base.len()];
+        for ((index, model), (before, after)) in models.enumerate().zip(partial) {
+            self.prune.prune(simd, index, start, base, model, pruned);
+            for (values, norm) in [(model, before), (&mut *pruned, after)] {
+                simd.run(Subtract { base, model: values });
+                *norm = self.join(*norm, self.measure(values));
+            }
         }
     }
 

@@ -90,7 +90,7 @@ impl Worker {
         inputs: &[Elements<'_>],
     ) {
         if !scan.fold_stored(partial, self.simd, start, inputs) {
-            self.tiles(start, extent, inputs, false, |tile| scan.fold(partial, tile));
+            self.tiles(start, extent, inputs, |tile| scan.fold(partial, tile));
         }
     }
 
@@ -109,14 +109,12 @@ impl Worker {
         out: &mut ElementsMut<'_>,
     ) {
         assert!(inputs.iter().all(|input| input.len() == out.len()), "runs of one length");
-        if let Some(combination) = apply.as_combination()
-            && combination.fused(self.simd, inputs, out)
-        {
+        if apply.apply_stored(self.simd, start, inputs, out) {
             return;
         }
         let simd = self.simd;
         let mut values = [0.0; TILE];
-        self.tiles(start, extent, inputs, apply.takes_deltas(), |tile| {
+        self.tiles(start, extent, inputs, |tile| {
             let values = &mut values[..tile.len()];
             apply.apply(tile, values);
             out.part((tile.start() - start) as usize, values.len()).narrow(simd, values);
@@ -128,7 +126,6 @@ impl Worker {
         start: u64,
         extent: Extent,
         inputs: &[Elements<'_>],
-        deltas: bool,
         mut each: impl FnMut(&mut Tile<'_>),
     ) {
         let total = inputs.first().map_or(0, Elements::len);
@@ -139,8 +136,7 @@ impl Worker {
             parts.clear();
             parts.extend(inputs.iter().map(|input| input.part(done, len)));
             let start = start + done as u64;
-            let base = parts.first().copied().filter(|_| deltas);
-            each(&mut Tile::widened(start, extent, self.simd, &parts, base, &mut self.values));
+            each(&mut Tile::widened(start, extent, self.simd, &parts, &mut self.values));
         }
     }
 }

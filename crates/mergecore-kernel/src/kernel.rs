@@ -4,9 +4,9 @@ use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 
-use mergecore_tensor::{Elements, Simd};
+use mergecore_tensor::{Elements, ElementsMut, Simd};
 
-use crate::{Combination, Extent, KernelError, Tile};
+use crate::{Extent, KernelError, Tile};
 
 /// A merge method bound to one output tensor: parameters resolved, number of
 /// inputs known.
@@ -91,16 +91,18 @@ pub trait Apply: Send + Sync {
     /// Writes the tile's output elements; `out` is as long as the tile.
     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]);
 
-    /// Whether the tile is to hold, in place of every input but the first, its difference
-    /// from the first: the deltas of models from their base.
-    fn takes_deltas(&self) -> bool {
+    /// Computes a run of stored elements, the first at flat index `start`, as
+    /// [`apply`](Self::apply) would its tiles, to the same bits, but without widened copies;
+    /// `false`, and nothing done, where the apply has no such way, and the driver then takes
+    /// the run through tiles.
+    fn apply_stored(
+        &self,
+        _simd: Simd,
+        _start: u64,
+        _inputs: &[Elements<'_>],
+        _out: &mut ElementsMut<'_>,
+    ) -> bool {
         false
-    }
-
-    /// The linear combination that this is, if it is one: drivers compute it without
-    /// the detour through tiles, to the same bits.
-    fn as_combination(&self) -> Option<&Combination> {
-        None
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random masks that anyone can draw again: a counter-based generator,
 //! positioned at the element.
 
-use mergecore_tensor::{Simd, Vectorize};
+use mergecore_tensor::{Element, Simd, Vectorize};
 
 use crate::chacha::{BLOCK_WORDS, ChaCha8};
 use crate::{KernelError, Prune, StreamKey, TILE};
@@ -18,10 +18,11 @@ use crate::{KernelError, Prune, StreamKey, TILE};
 /// use mergecore_kernel::{Prune, RandomMask, Simd, StreamKey};
 ///
 /// let mask = RandomMask::new(StreamKey::from_seed(7), &[0.5])?;
-/// let mut all = vec![1.0; 10_000];
-/// mask.prune(Simd::detect(), 0, 0, &mut all);
-/// let mut part = vec![1.0; 100];
-/// mask.prune(Simd::detect(), 0, 5_000, &mut part);
+/// let (zeros, ones) = (vec![0.0; 10_000], vec![1.0; 10_000]);
+/// let mut all = zeros.clone();
+/// mask.prune(Simd::detect(), 0, 0, &zeros, &ones, &mut all);
+/// let mut part = vec![0.0; 100];
+/// mask.prune(Simd::detect(), 0, 5_000, &zeros[..100], &ones[..100], &mut part);
 /// assert_eq!(part, all[5_000..5_100]);
 /// # Ok::<(), mergecore_kernel::KernelError>(())
 /// ```
@@ -57,54 +58,71 @@ impl RandomMask {
 }
 
 impl Prune for RandomMask {
-    fn prune(&self, simd: Simd, model: usize, start: u64, deltas: &mut [f64]) {
-        let Ok(threshold) = u32::try_from(self.thresholds[model]) else { return };
+    fn prune<T: Element>(
+        &self,
+        simd: Simd,
+        model: usize,
+        start: u64,
+        base: &[T],
+        values: &[T],
+        out: &mut [T],
+    ) {
+        let Ok(threshold) = u32::try_from(self.thresholds[model]) else {
+            return out.copy_from_slice(values);
+        };
         let stream = ChaCha8::new(&self.key.0, model as u64);
-        for (deltas, start) in deltas.chunks_mut(TILE).zip((start..).step_by(TILE)) {
-            simd.run(KeepBelow { stream, threshold, start, deltas });
+        let tiles = out.chunks_mut(TILE).zip(base.chunks(TILE)).zip(values.chunks(TILE));
+        for (((out, base), values), start) in tiles.zip((start..).step_by(TILE)) {
+            simd.run(KeepBelow { stream, threshold, start, base, values, out });
         }
     }
 }
 
-/// Sets to zero the deltas, at most a tile's, whose word is not below the threshold.
-struct KeepBelow<'a> {
+/// Keeps the values, at most a tile's, whose word is below the threshold.
+struct KeepBelow<'a, T> {
     stream: ChaCha8,
     threshold: u32,
     start: u64,
-    deltas: &'a mut [f64],
+    base: &'a [T],
+    values: &'a [T],
+    out: &'a mut [T],
 }
 
-impl Vectorize for KeepBelow<'_> {
+impl<T: Element> Vectorize for KeepBelow<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn vectorize(self) {
         /// Blocks of a tile that begins within one.
         const BLOCKS: usize = TILE / BLOCK_WORDS + 1;
-        let KeepBelow { stream, threshold, start, deltas } = self;
+        let bit: [u16; BLOCK_WORDS] = std::array::from_fn(|i| 1 << i);
+        let KeepBelow { stream, threshold, start, base, values, out } = self;
         let words = BLOCK_WORDS as u64;
         let (first, skipped) = (start / words, (start % words) as usize);
-        let mut below = [0; BLOCKS + 4];
-        let drawn = (skipped + deltas.len()).div_ceil(BLOCK_WORDS);
+        let mut below = [0; BLOCKS + 1];
+        let drawn = (skipped + out.len()).div_ceil(BLOCK_WORDS);
         stream.below(threshold, first, &mut below[..drawn]);
-        // The bits of 64 elements from `at` on.
-        let bits = |at: usize| {
-            let part = |i: usize| u64::from(below[at / BLOCK_WORDS + i]) << (BLOCK_WORDS * i);
-            let whole = part(0) | part(1) | part(2) | part(3);
-            let next = u64::from(below[at / BLOCK_WORDS + 4]);
-            whole >> skipped | (next << 1 << (63 - skipped))
+        // The bits of as many elements as a block has words, from there on.
+        let bits = |group: usize| {
+            let two = u32::from(below[group]) | u32::from(below[group + 1]) << BLOCK_WORDS;
+            (two >> skipped) as u16
         };
-        let (groups, rest) = deltas.as_chunks_mut::<64>();
-        let done = 64 * groups.len();
-        for (group, at) in groups.iter_mut().zip((0..).step_by(64)) {
-            let bits = bits(at);
-            for (i, delta) in group.iter_mut().enumerate() {
-                *delta = if bits >> i & 1 == 1 { *delta } else { 0.0 };
+        let (groups, rest) = out.as_chunks_mut::<BLOCK_WORDS>();
+        let (base, base_rest) = base.as_chunks::<BLOCK_WORDS>();
+        let (values, values_rest) = values.as_chunks::<BLOCK_WORDS>();
+        for (group, ((out, base), values)) in groups.iter_mut().zip(base).zip(values).enumerate() {
+            let (bits, values) = (bits(group), *values);
+            // Of one width all along: the compiler compares as many lanes as there are.
+            let kept = bit.map(|bit| bits & bit);
+            let mut chosen = *base;
+            for i in 0..BLOCK_WORDS {
+                chosen[i] = if kept[i] == bit[i] { values[i] } else { chosen[i] };
             }
+            *out = chosen;
         }
-        let bits = bits(done);
-        for (i, delta) in rest.iter_mut().enumerate() {
-            *delta = if bits >> i & 1 == 1 { *delta } else { 0.0 };
+        let bits = bits(groups.len());
+        for (i, out) in rest.iter_mut().enumerate() {
+            *out = if bits & bit[i] != 0 { values_rest[i] } else { base_rest[i] };
         }
     }
 }

@@ -443,7 +443,7 @@ impl<K: Keys> Scan for SelectScan<K> {
                     let key = |key: i32| f64::from(f32::from_bits(key as u32)).to_bits();
                     self.split(found, simd, at, &keys, Bounds::single(*low, *high), key);
                 } else {
-                    let tile = Tile::widened(at, self.extent, simd, &parts, None, &mut values);
+                    let tile = Tile::widened(at, self.extent, simd, &parts, &mut values);
                     let mut keys = [0; TILE];
                     self.keys.keys(index, &tile, &mut keys[..len]);
                     self.split_wide(found, &tile, &keys, Bounds::new(*low, *high));

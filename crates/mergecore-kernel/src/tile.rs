@@ -100,23 +100,18 @@ pub struct Tile<'a> {
 
 impl<'a> Tile<'a> {
     /// A tile of stored elements, widened into `values`, which are made to hold each input's
-    /// in turn, [`TILE`] apart; all but the first less the first where there is a `base`.
+    /// in turn, [`TILE`] apart.
     pub(crate) fn widened(
         start: u64,
         extent: Extent,
         simd: Simd,
         inputs: &[Elements<'_>],
-        base: Option<Elements<'_>>,
         values: &'a mut Vec<f64>,
     ) -> Self {
         let len = inputs.first().map_or(0, Elements::len);
         values.resize(inputs.len() * TILE, 0.0);
-        for (index, (input, values)) in inputs.iter().zip(values.chunks_exact_mut(TILE)).enumerate()
-        {
-            match base.filter(|_| index > 0) {
-                None => input.widen(simd, &mut values[..len]),
-                Some(base) => input.widen_less(base, simd, &mut values[..len]),
-            }
+        for (input, values) in inputs.iter().zip(values.chunks_exact_mut(TILE)) {
+            input.widen(simd, &mut values[..len]);
         }
         Tile { start, len, extent, simd, values }
     }

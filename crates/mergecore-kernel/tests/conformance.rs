@@ -2,8 +2,8 @@
 #![cfg(feature = "conformance")]
 
 use mergecore_kernel::{
-    Combination, Extent, GramScan, KeepAll, Kernel, KernelError, Keys, Prune, Rescale, Simd, Step,
-    TaskVectors, Tile, magnitude_key, select,
+    Combination, Element, Extent, GramScan, KeepAll, Kernel, KernelError, Keys, Prune, Rescale,
+    Simd, Step, TaskVectors, Tile, magnitude_key, select,
 };
 
 /// Scales both inputs by what the Gram matrix says of them.
@@ -43,9 +43,19 @@ impl Keys for Coarse {
 struct Keep(Vec<mergecore_kernel::Cutoff>);
 
 impl Prune for Keep {
-    fn prune(&self, _: Simd, model: usize, start: u64, deltas: &mut [f64]) {
-        for (delta, index) in deltas.iter_mut().zip(start..) {
-            *delta = if self.0[model].keeps(Coarse::key(*delta), index) { *delta } else { 0.0 };
+    fn prune<T: Element>(
+        &self,
+        _: Simd,
+        model: usize,
+        start: u64,
+        base: &[T],
+        values: &[T],
+        out: &mut [T],
+    ) {
+        for (i, out) in out.iter_mut().enumerate() {
+            let key = Coarse::key(values[i].widen() - base[i].widen());
+            let kept = self.0[model].keeps(key, start + i as u64);
+            *out = if kept { values[i] } else { base[i] };
         }
     }
 }

@@ -30,11 +30,18 @@ fn drops(density: f64, model: usize, index: u64) -> bool {
 }
 
 impl Prune for Drop {
-    fn prune(&self, _: Simd, model: usize, start: u64, deltas: &mut [f64]) {
-        for (delta, index) in deltas.iter_mut().zip(start..) {
-            if drops(self.densities[model], model, index) {
-                *delta = 0.0;
-            }
+    fn prune<T: Element>(
+        &self,
+        _: Simd,
+        model: usize,
+        start: u64,
+        base: &[T],
+        values: &[T],
+        out: &mut [T],
+    ) {
+        for (i, out) in out.iter_mut().enumerate() {
+            let dropped = drops(self.densities[model], model, start + i as u64);
+            *out = if dropped { base[i] } else { values[i] };
         }
     }
 }

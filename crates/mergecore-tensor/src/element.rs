@@ -302,11 +302,14 @@ fn lanes_rounded_to_odd(values: &[f64; LANES]) -> Option<[u32; LANES]> {
         let sticky = bits | ((bits & REST) + REST);
         *odd = (f64::from_bits(sticky & !REST) as f32).to_bits();
     }
-    let unusual = odd.iter().fold(false, |unusual, bits| {
+    // Both ends by one comparison: zero wraps round to the largest number.
+    let (mut least, mut greatest) = (u32::MAX, 0);
+    for bits in odd {
         let magnitude = bits & 0x7fff_ffff;
-        // Both ends by one comparison: zero wraps round to the largest number.
-        unusual | (magnitude.wrapping_sub(1) < 0x007f_ffff) | (magnitude > 0x7f80_0000)
-    });
+        least = least.min(magnitude.wrapping_sub(1));
+        greatest = greatest.max(magnitude);
+    }
+    let unusual = (least < 0x007f_ffff) | (greatest > 0x7f80_0000);
     if unusual { None } else { Some(odd) }
 }
 
@@ -332,17 +335,6 @@ impl Simd {
     pub fn widen<T: Element>(self, values: &[T], out: &mut [f64]) {
         assert_eq!(values.len(), out.len(), "slices of different length");
         self.run(Widen { values, out });
-    }
-
-    /// Widens two slices exactly and subtracts the second.
-    pub(crate) fn widen_less<T: Element, B: Element>(
-        self,
-        values: &[T],
-        base: &[B],
-        out: &mut [f64],
-    ) {
-        assert!(values.len() == out.len() && base.len() == out.len(), "slices of one length");
-        self.run(WidenLess { values, base, out });
     }
 
     /// Rounds a slice once, to nearest, ties to even.
@@ -375,23 +367,6 @@ impl<T: Element> Vectorize for Widen<'_, T> {
     fn vectorize(self) {
         for (wide, value) in self.out.iter_mut().zip(self.values) {
             *wide = value.widen();
-        }
-    }
-}
-
-struct WidenLess<'a, T, B> {
-    values: &'a [T],
-    base: &'a [B],
-    out: &'a mut [f64],
-}
-
-impl<T: Element, B: Element> Vectorize for WidenLess<'_, T, B> {
-    type Output = ();
-
-    #[inline(always)]
-    fn vectorize(self) {
-        for ((delta, value), base) in self.out.iter_mut().zip(self.values).zip(self.base) {
-            *delta = value.widen() - base.widen();
         }
     }
 }

@@ -120,23 +120,6 @@ impl<'a> Elements<'a> {
         each!(Elements, self, slice => simd.widen(slice, out));
     }
 
-    /// Widens exactly, and subtracts the elements of `base`, widened, in `f64`.
-    ///
-    /// # Panics
-    /// If `base` or `out` is of another length.
-    ///
-    /// ```
-    /// use mergecore_tensor::{Elements, Simd};
-    ///
-    /// let (base, model) = ([1.0f32, 2.0], [1.5f32, 1.0]);
-    /// let mut deltas = [0.0; 2];
-    /// Elements::from(&model[..]).widen_less(base[..].into(), Simd::detect(), &mut deltas);
-    /// assert_eq!(deltas, [0.5, -1.0]);
-    /// ```
-    pub fn widen_less(&self, base: Elements<'_>, simd: Simd, out: &mut [f64]) {
-        each!(Elements, self, values => each!(Elements, base, base => simd.widen_less(values, base, out)));
-    }
-
     /// Looks for NaN and infinite values; `None` where all are finite.
     ///
     /// ```

@@ -1,8 +1,8 @@
 //! Trim: of each task vector only the largest magnitudes are kept.
 
 use mergecore_kernel::{
-    Cutoff, Element, Elements, Extent, KernelError, Keys, Prune, Simd, Step, TaskVectors, Tile,
-    Vectorize, magnitude_key, select,
+    Cutoff, DType, Element, Elements, Extent, KernelError, Keys, Prune, Simd, Step, TaskVectors,
+    Tile, Vectorize, magnitude_key, select,
 };
 
 /// How many of `n` elements a density keeps: the whole part of `density * n`, taken
@@ -90,18 +90,26 @@ impl<T: Element> Vectorize for SingleDeltaKeys<'_, T> {
 
     #[inline(always)]
     fn vectorize(self) -> bool {
-        let mut exact = true;
+        let mut errors = 0;
         for ((key, model), base) in self.out.iter_mut().zip(self.model).zip(self.base) {
-            let (model, base) = (model.widen_to_single(), base.widen_to_single());
-            let delta = model - base;
-            // Two terms whose roundings both come to nothing leave none (Knuth's TwoSum).
-            let base_again = model - delta;
-            let model_again = delta + base_again;
-            exact &= (base_again == base) & (model_again == model);
+            let (delta, error) = single_delta(*model, *base);
+            errors |= error;
             *key = (delta.to_bits() & (u32::MAX >> 1)) as i32;
         }
-        exact
+        errors == 0
     }
+}
+
+/// The difference of two elements in `f32`, and bits that are zero only where it is exact.
+#[inline(always)]
+fn single_delta<T: Element>(model: T, base: T) -> (f32, u32) {
+    let (model, base) = (model.widen_to_single(), base.widen_to_single());
+    let delta = model - base;
+    // Two terms whose roundings both come to nothing leave none (Knuth's TwoSum). What is
+    // equal has a difference of plus zero, whose bits are all zero; of NaN they are not.
+    let base_again = model - delta;
+    let model_again = delta + base_again;
+    (delta, (base_again - base).to_bits() | (model_again - model).to_bits())
 }
 
 struct Trim {
@@ -110,44 +118,98 @@ struct Trim {
 }
 
 impl Prune for Trim {
-    fn prune(&self, simd: Simd, model: usize, start: u64, deltas: &mut [f64]) {
+    fn prune<T: Element>(
+        &self,
+        simd: Simd,
+        model: usize,
+        start: u64,
+        base: &[T],
+        values: &[T],
+        out: &mut [T],
+    ) {
         let cutoff = self.cutoffs[model];
         if cutoff == Cutoff::ALL {
-            return;
+            return out.copy_from_slice(values);
         }
         // Up to here elements of exactly the cutoff's key are kept, from here on not.
-        let middle = cutoff.equal_below.saturating_sub(start).min(deltas.len() as u64);
-        let (below, above) = deltas.split_at_mut(middle as usize);
-        simd.run(KeepFrom { least: cutoff.key.min(i64::MAX as u64), deltas: below });
-        simd.run(KeepFrom { least: cutoff.key.min(i64::MAX as u64 - 1) + 1, deltas: above });
+        let middle = cutoff.equal_below.saturating_sub(start).min(out.len() as u64) as usize;
+        let ((base_below, base), (below, values)) =
+            (base.split_at(middle), values.split_at(middle));
+        let (out_below, out) = out.split_at_mut(middle);
+        let least = cutoff.key.min(MAX_KEY);
+        keep_from(simd, least, base_below, below, out_below);
+        keep_from(simd, least.min(MAX_KEY - 1) + 1, base, values, out);
     }
 }
 
-/// Sets to zero the deltas whose key is less than `least`.
-struct KeepFrom<'a> {
-    least: u64,
-    deltas: &'a mut [f64],
+/// Keys have 63 bits: signed comparisons do, which more instruction sets have.
+const MAX_KEY: u64 = i64::MAX as u64;
+
+/// Keeps the values whose difference from the base has at least this key.
+fn keep_from<T: Element>(simd: Simd, least: u64, base: &[T], values: &[T], out: &mut [T]) {
+    let narrow = matches!(T::DTYPE, DType::Bf16 | DType::F16);
+    if !narrow || !simd.run(KeepFromSingle { least: single_from(least), base, values, out }) {
+        simd.run(KeepFrom { least, base, values, out });
+    }
 }
 
-impl Vectorize for KeepFrom<'_> {
+/// The least `f32` that is no less than the magnitude of a key.
+fn single_from(key: u64) -> f32 {
+    let magnitude = f64::from_bits(key);
+    let nearest = magnitude as f32;
+    if f64::from(nearest) < magnitude { nearest.next_up() } else { nearest }
+}
+
+struct KeepFrom<'a, T> {
+    least: u64,
+    base: &'a [T],
+    values: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Element> Vectorize for KeepFrom<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn vectorize(self) {
-        // Keys have 63 bits: signed comparisons do, which more instruction sets have.
         let least = self.least as i64;
-        for delta in self.deltas {
-            *delta = if magnitude_key(*delta) as i64 >= least { *delta } else { 0.0 };
+        for ((out, value), base) in self.out.iter_mut().zip(self.values).zip(self.base) {
+            let key = magnitude_key(value.widen() - base.widen()) as i64;
+            *out = if key >= least { *value } else { *base };
         }
+    }
+}
+
+/// [`KeepFrom`] by way of differences in `f32`; whether all of them are exact, without
+/// which the outcome does not count.
+struct KeepFromSingle<'a, T> {
+    least: f32,
+    base: &'a [T],
+    values: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Element> Vectorize for KeepFromSingle<'_, T> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn vectorize(self) -> bool {
+        let mut errors = 0;
+        for ((out, value), base) in self.out.iter_mut().zip(self.values).zip(self.base) {
+            let (delta, error) = single_delta(*value, *base);
+            errors |= error;
+            *out = if delta.abs() >= self.least { *value } else { *base };
+        }
+        errors == 0
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use mergecore_kernel::{Element, Elements, Keys, Simd, magnitude_key};
+    use mergecore_kernel::{Cutoff, Element, Elements, Keys, Prune, Simd, magnitude_key};
     use mergecore_tensor::bf16;
 
-    use super::DeltaMagnitudes;
+    use super::{DeltaMagnitudes, Trim};
 
     fn single(simd: Simd, base: &[bf16], model: &[bf16]) -> Option<Vec<u64>> {
         let mut keys = vec![0; base.len()];
@@ -155,6 +217,37 @@ mod tests {
         let exact = DeltaMagnitudes.single_keys(0, simd, &inputs, &mut keys);
         let wide = |key: &i32| magnitude_key(f64::from(f32::from_bits(*key as u32)));
         exact.then(|| keys.iter().map(wide).collect())
+    }
+
+    /// Of 16-bit elements the same are kept as of the same values in `f64`.
+    #[test]
+    fn elements_are_kept_alike_by_way_of_singles() {
+        let value =
+            |seed: u64| bf16::from_bits((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16);
+        let finite = |value: &bf16| f32::from(*value).is_finite();
+        let near = |value: &bf16, i: usize| bf16::from_bits(value.to_bits() ^ (i % 4) as u16);
+        let base: Vec<bf16> = (0..2000).map(value).filter(finite).collect();
+        let model: Vec<bf16> = base.iter().zip(0..).map(|(value, i)| near(value, i)).collect();
+        let mut inexact = model.clone();
+        inexact[base.len() / 2] = bf16::from_f32(1e30);
+        for (model, simd) in [&model, &inexact]
+            .into_iter()
+            .flat_map(|m| Simd::available().into_iter().map(move |s| (m, s)))
+        {
+            let wide = |values: &[bf16]| values.iter().map(|x| x.widen()).collect::<Vec<f64>>();
+            let deltas = model.iter().zip(&base).map(|(m, b)| magnitude_key(m.widen() - b.widen()));
+            let mut keys: Vec<u64> = deltas.collect();
+            keys.sort_unstable();
+            let middle = keys[keys.len() / 2];
+            for (key, equal_below) in [(middle, 700), (middle - 1, 0), (u64::MAX, 0), (0, 9)] {
+                let trim = Trim { cutoffs: vec![Cutoff { key, equal_below }] };
+                let mut narrow = vec![bf16::ZERO; base.len()];
+                trim.prune(simd, 0, 100, &base, model, &mut narrow);
+                let mut expected = vec![0.0; base.len()];
+                trim.prune(simd, 0, 100, &wide(&base), &wide(model), &mut expected);
+                assert_eq!(wide(&narrow), expected, "{simd}, key {key}");
+            }
+        }
     }
 
     #[test]
