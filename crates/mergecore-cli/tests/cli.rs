@@ -376,7 +376,7 @@ fn the_files_of_an_output() {
     assert_eq!(read("generation_config.json"), "{}");
     assert!(read("README.md").contains("merge_method: linear"));
     let manifest: Value = serde_json::from_str(&read("merge_manifest.json")).unwrap();
-    assert!(manifest["tensors"][0]["blake3"].is_string());
+    assert!(manifest["tensors"][0]["xxh3_128"].is_string());
     let index: Value = serde_json::from_str(&read("model.safetensors.index.json")).unwrap();
     let map = index["weight_map"].as_object().unwrap();
     assert_eq!(map.len(), tensors(0.0).len());
@@ -388,7 +388,7 @@ fn the_files_of_an_output() {
     let args = ["--overwrite", "--no-hash", "--no-copy-tokenizer", "--no-model-card"];
     assert_eq!(folder.merge(LINEAR, &args).0, 0);
     assert!(!out.join("tokenizer.json").exists() && !out.join("README.md").exists());
-    assert!(read("merge_manifest.json").contains("\"blake3\": null"));
+    assert!(read("merge_manifest.json").contains("\"xxh3_128\": null"));
 }
 
 #[test]

@@ -1,81 +1,58 @@
-//! BLAKE3 of a tensor's bytes, computed from pieces in any order.
+//! A hash of a tensor's bytes, computed from pieces in any order.
 //!
-//! A piece is [`BLOCK`] elements: a power of two of bytes, so that each is a whole
-//! subtree of the hash. What comes out is the ordinary BLAKE3 hash of the bytes.
+//! XXH3, which keeps up with memory where a cryptographic hash would take longer than the
+//! merge: it finds what went wrong by accident, and is not made to withstand a forger.
 
+use std::fmt;
 use std::sync::Mutex;
 
-use blake3::Hasher;
-use blake3::hazmat::{
-    ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
-};
 use mergecore_kernel::BLOCK;
+use twox_hash::XxHash3_128;
+
+/// Bytes of a piece: what a block has at least, so that chunks begin where pieces do.
+const PIECE: u64 = BLOCK;
+
+/// XXH3 of 128 bits: of at most one piece, that of the bytes; of more, that of their
+/// pieces' hashes one after the other, 16 bytes each, big-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TensorHash(u128);
+
+impl fmt::Display for TensorHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
 
 /// A tensor's hash in the making.
 #[derive(Debug)]
 pub(crate) struct PieceHasher {
-    piece_bytes: u64,
-    total_bytes: u64,
-    /// Chaining values of the pieces; of a tensor of one piece, its hash.
-    pieces: Mutex<Vec<[u8; 32]>>,
+    pieces: Mutex<Vec<u128>>,
 }
 
 impl PieceHasher {
     /// For a tensor of so many elements of so many bytes.
     pub(crate) fn new(elements: u64, element_bytes: usize) -> Self {
-        let pieces = elements.div_ceil(BLOCK).max(1) as usize;
-        PieceHasher {
-            piece_bytes: BLOCK * element_bytes as u64,
-            total_bytes: elements * element_bytes as u64,
-            pieces: Mutex::new(vec![[0; 32]; pieces]),
-        }
+        let pieces = (elements * element_bytes as u64).div_ceil(PIECE).max(1);
+        PieceHasher { pieces: Mutex::new(vec![XxHash3_128::oneshot(&[]); pieces as usize]) }
     }
 
     /// Adds bytes that begin at a multiple of a piece and end at one, or with the
     /// tensor.
     pub(crate) fn add(&self, offset: u64, bytes: &[u8]) {
-        let single = self.total_bytes <= self.piece_bytes;
-        let hashed: Vec<[u8; 32]> = (offset..)
-            .step_by(self.piece_bytes as usize)
-            .zip(bytes.chunks(self.piece_bytes as usize))
-            .map(|(offset, piece)| match single {
-                true => *blake3::hash(piece).as_bytes(),
-                false => Hasher::new().set_input_offset(offset).update(piece).finalize_non_root(),
-            })
-            .collect();
-        let first = (offset / self.piece_bytes) as usize;
+        let hashed: Vec<u128> = bytes.chunks(PIECE as usize).map(XxHash3_128::oneshot).collect();
+        let first = (offset / PIECE) as usize;
         let mut pieces = self.pieces.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        for (slot, value) in pieces[first..].iter_mut().zip(hashed) {
-            *slot = value;
-        }
+        pieces[first..][..hashed.len()].copy_from_slice(&hashed);
     }
 
     /// The hash of the whole, once all pieces were added.
-    pub(crate) fn finish(&self) -> blake3::Hash {
+    pub(crate) fn finish(&self) -> TensorHash {
         let pieces = self.pieces.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if self.total_bytes == 0 {
-            return blake3::hash(&[]);
+        if let [whole] = pieces[..] {
+            return TensorHash(whole);
         }
-        if pieces.len() == 1 {
-            return blake3::Hash::from_bytes(pieces[0]);
-        }
-        let (left, right) = self.split(0, self.total_bytes, &pieces);
-        merge_subtrees_root(&left, &right, Mode::Hash)
-    }
-
-    /// The chaining values of the two subtrees of a run of bytes longer than a
-    /// piece.
-    fn split(&self, offset: u64, len: u64, pieces: &[[u8; 32]]) -> (ChainingValue, ChainingValue) {
-        let left = left_subtree_len(len);
-        (self.subtree(offset, left, pieces), self.subtree(offset + left, len - left, pieces))
-    }
-
-    fn subtree(&self, offset: u64, len: u64, pieces: &[[u8; 32]]) -> ChainingValue {
-        if len <= self.piece_bytes {
-            return pieces[(offset / self.piece_bytes) as usize];
-        }
-        let (left, right) = self.split(offset, len, pieces);
-        merge_subtrees_non_root(&left, &right, Mode::Hash)
+        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_be_bytes()).collect();
+        TensorHash(XxHash3_128::oneshot(&bytes))
     }
 }
 
@@ -83,25 +60,49 @@ impl PieceHasher {
 mod tests {
     use super::*;
 
+    fn hash(bytes: &[u8], size: usize, step: usize) -> String {
+        let hasher = PieceHasher::new((bytes.len() / size) as u64, size);
+        let chunks: Vec<_> = bytes.chunks(step).enumerate().collect();
+        for (index, chunk) in chunks.into_iter().rev() {
+            hasher.add((index * step) as u64, chunk);
+        }
+        hasher.finish().to_string()
+    }
+
+    /// As Python's xxhash 4.1 has them, for bytes `i * 31 % 251`: of three pieces,
+    /// `xxh3_128_hexdigest(b"".join(xxh3_128_digest(piece) for piece in pieces))`.
     #[test]
-    fn pieces_in_any_order_give_the_ordinary_hash() {
+    fn hashes_are_those_of_the_xxhash_library() {
+        let bytes: Vec<u8> = (0..2 * PIECE + 5).map(|i| (i * 31 % 251) as u8).collect();
+        let expected = [
+            (0, "99aa06d3014798d86001c324468d497f"),
+            (700, "20862974c404e297f75ca07ba633ba23"),
+            (PIECE, "32c77f66c107104d1fbf280810208f17"),
+            (2 * PIECE + 5, "d3c2e88d2b5867ba4e5617f8d57bf1c1"),
+        ];
+        for (len, expected) in expected {
+            assert_eq!(hash(&bytes[..len as usize], 1, PIECE as usize), expected, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn chunks_of_any_size_in_any_order_give_one_hash() {
         let block = BLOCK as usize;
         for elements in
             [0, 1, 700, block - 1, block, block + 1, 2 * block, 5 * block + 3, 8 * block]
         {
             for size in [1, 2, 4, 8] {
                 let bytes: Vec<u8> = (0..elements * size).map(|i| (i * 31 % 251) as u8).collect();
-                let hasher = PieceHasher::new(elements as u64, size);
-                let step = 2 * block * size;
-                let chunks: Vec<_> = bytes.chunks(step).enumerate().collect();
-                for (index, chunk) in chunks.into_iter().rev() {
-                    hasher.add((index * step) as u64, chunk);
+                let whole = hash(&bytes, size, 16 * block * size);
+                for blocks in [1, 2, 3] {
+                    let chunked = hash(&bytes, size, blocks * block * size);
+                    assert_eq!(chunked, whole, "{elements} elements of {size} bytes");
                 }
-                assert_eq!(
-                    hasher.finish(),
-                    blake3::hash(&bytes),
-                    "{elements} elements of {size} bytes"
-                );
+                if let Some(last) = bytes.len().checked_sub(1) {
+                    let mut flipped = bytes.clone();
+                    flipped[last] ^= 1;
+                    assert_ne!(hash(&flipped, size, block * size), whole);
+                }
             }
         }
     }

@@ -44,7 +44,7 @@ struct TensorEntry<'a> {
     shape: &'a [usize],
     file: Option<&'a str>,
     operation: &'static str,
-    blake3: Option<String>,
+    xxh3_128: Option<String>,
     inputs: Vec<InputEntry<'a>>,
 }
 
@@ -53,7 +53,7 @@ struct InputEntry<'a> {
     model: usize,
     tensor: &'a str,
     dtype: &'static str,
-    blake3: Option<String>,
+    xxh3_128: Option<String>,
 }
 
 impl fmt::Display for Manifest<'_> {
@@ -71,7 +71,7 @@ pub(crate) fn build<'a>(plan: &'a MergePlan, hashes: &[TensorHashes]) -> Manifes
                 model: input.model,
                 tensor: &input.name,
                 dtype: input.source.dtype().name(),
-                blake3: hash.map(|hash| hash.to_string()),
+                xxh3_128: hash.map(|hash| hash.to_string()),
             }
         });
         let shard =
@@ -85,7 +85,7 @@ pub(crate) fn build<'a>(plan: &'a MergePlan, hashes: &[TensorHashes]) -> Manifes
                 Operation::Copy => "copy",
                 Operation::Merge(_) => "merge",
             },
-            blake3: hashes.output.map(|hash| hash.to_string()),
+            xxh3_128: hashes.output.map(|hash| hash.to_string()),
             inputs: inputs.collect(),
         }
     });

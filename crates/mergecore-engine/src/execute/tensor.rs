@@ -13,15 +13,15 @@ use mergecore_tensor::NonFinite;
 use super::Job;
 use super::chunk::{Buffer, Buffers, join};
 use crate::EngineError;
-use crate::hash::PieceHasher;
+use crate::hash::{PieceHasher, TensorHash};
 use crate::plan::{Operation, PlannedTensor};
 
 /// The hashes of what was read for an output tensor and of what was written;
 /// `None` where they were not asked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TensorHashes {
-    pub(crate) inputs: Option<Vec<blake3::Hash>>,
-    pub(crate) output: Option<blake3::Hash>,
+    pub(crate) inputs: Option<Vec<TensorHash>>,
+    pub(crate) output: Option<TensorHash>,
 }
 
 /// What is being done to a tensor now, to all of its chunks.
