@@ -237,10 +237,15 @@ struct InRange {
     top: ByBlock,
     /// Those equal to the least, where it is another.
     bottom: ByBlock,
-    /// Those strictly between.
-    bins: Vec<Bin>,
-    /// Each of them with its index, unless there were more than fit.
-    log: Option<Vec<(u64, u64)>>,
+    between: Between,
+}
+
+/// Keys strictly between the ends of a range.
+enum Between {
+    /// Each with its element's index.
+    Log(Vec<(u64, u64)>),
+    /// A histogram, once there are more than fit.
+    Bins(Vec<Bin>),
 }
 
 /// Numbers of elements by block, each with the block's first element.
@@ -284,6 +289,10 @@ struct Bin {
 
 impl Bin {
     const EMPTY: Bin = Bin { count: 0, least: u64::MAX, greatest: 0 };
+
+    fn of(key: u64) -> Bin {
+        Bin { count: 1, least: key, greatest: key }
+    }
 
     fn add(&mut self, other: Bin) {
         self.count += other.count;
@@ -335,13 +344,13 @@ impl<K: Keys> SelectScan<K> {
             let mut flags = u64::from_le_bytes(*bytes);
             while flags != 0 {
                 let at = 8 * group + flags.trailing_zeros() as usize / 8;
-                found.note(key(keys[at]), start + at as u64, &bounds);
+                found.between.note(key(keys[at]), start + at as u64, bounds.binning);
                 flags &= flags - 1;
             }
         }
         // All lanes together write down no more than fits.
-        if found.log.as_ref().is_some_and(|log| log.len() > LOG / self.lanes.len()) {
-            found.log = None;
+        if found.between.logged() > LOG / self.lanes.len() {
+            found.between.bin(bounds.binning);
         }
     }
 }
@@ -391,8 +400,7 @@ impl<K: Keys> Scan for SelectScan<K> {
                 above: 0,
                 top: ByBlock::default(),
                 bottom: ByBlock::default(),
-                bins: vec![Bin::EMPTY; BINS as usize],
-                log: Some(Vec::new()),
+                between: Between::Log(Vec::new()),
             }),
             Lane::Block { .. } => Found::Indices(Vec::new()),
         };
@@ -454,8 +462,8 @@ impl<K: Keys> Scan for SelectScan<K> {
     }
 
     fn combine(&self, total: &mut Vec<Found>, next: Vec<Found>) {
-        for (total, next) in total.iter_mut().zip(next) {
-            total.add(next);
+        for ((lane, total), next) in self.lanes.iter().zip(total).zip(next) {
+            total.add(lane, next);
         }
     }
 
@@ -470,10 +478,7 @@ impl<K: Keys> Scan for SelectScan<K> {
 
 /// A range of keys, `low..=high`, for comparison with keys that may be those of an `f32`.
 struct Bounds<T> {
-    /// The range's least key, and by how much a key less that is shifted to the right to give
-    /// its bin.
-    least: u64,
-    shift: u32,
+    binning: Binning,
     /// The greatest key up to `low`.
     low: T,
     /// `low`, or what no key equals: where it is no key, or `high` is the same.
@@ -488,10 +493,10 @@ impl Bounds<i64> {
     /// For keys of `f64`. Signed comparisons do for 63 bits, and more instruction sets
     /// have them.
     fn new(low: u64, high: u64) -> Self {
-        let (least, shift) = (low, bin_shift(low, high));
+        let binning = Binning::new(low, high);
         let (low, high) = (low as i64, high as i64);
         let bottom = if low == high { -1 } else { low };
-        Bounds { least, shift, low, bottom, from: high, high }
+        Bounds { binning, low, bottom, from: high, high }
     }
 }
 
@@ -509,10 +514,10 @@ impl Bounds<i32> {
                 (bits(below), bits(above))
             }
         };
-        let (least, shift, one) = (low, bin_shift(low, high), low == high);
+        let (binning, one) = (Binning::new(low, high), low == high);
         let ((low, above_low), (high, from)) = (around(low), around(high));
         let bottom = if one || low != above_low { -1 } else { low };
-        Bounds { least, shift, low, bottom, from, high }
+        Bounds { binning, low, bottom, from, high }
     }
 }
 
@@ -546,26 +551,99 @@ impl<T: Copy + PartialOrd> Vectorize for Split<'_, T> {
     }
 }
 
-/// By how much keys of a range are shifted to the right, less its lowest, to give bins.
-fn bin_shift(low: u64, high: u64) -> u32 {
-    (u64::BITS - (high - low).leading_zeros()).saturating_sub(BINS.ilog2())
+/// Which bin of a range's histogram a key belongs to.
+#[derive(Clone, Copy)]
+struct Binning {
+    /// The range's least key.
+    least: u64,
+    /// By how much a key less that is shifted to the right.
+    shift: u32,
 }
 
-impl InRange {
-    /// Writes down a key that is strictly between the ends.
+impl Binning {
+    fn new(low: u64, high: u64) -> Self {
+        let bits = u64::BITS - (high - low).leading_zeros();
+        Binning { least: low, shift: bits.saturating_sub(BINS.ilog2()) }
+    }
+
+    fn bin(self, key: u64) -> usize {
+        ((key - self.least) >> self.shift) as usize
+    }
+}
+
+impl Between {
     #[inline]
-    fn note<T>(&mut self, key: u64, index: u64, bounds: &Bounds<T>) {
-        let bin = ((key - bounds.least) >> bounds.shift) as usize;
-        self.bins[bin].add(Bin { count: 1, least: key, greatest: key });
-        if let Some(log) = &mut self.log {
-            log.push((key, index));
+    fn note(&mut self, key: u64, index: u64, binning: Binning) {
+        match self {
+            Between::Log(log) => log.push((key, index)),
+            Between::Bins(bins) => bins[binning.bin(key)].add(Bin::of(key)),
         }
     }
 
+    fn logged(&self) -> usize {
+        match self {
+            Between::Log(log) => log.len(),
+            Between::Bins(_) => 0,
+        }
+    }
+
+    /// Makes a histogram of what is there, which is yielded.
+    fn bin(&mut self, binning: Binning) -> &mut Vec<Bin> {
+        if let Between::Log(log) = self {
+            let mut bins = vec![Bin::EMPTY; BINS as usize];
+            for (key, _) in log {
+                bins[binning.bin(*key)].add(Bin::of(*key));
+            }
+            *self = Between::Bins(bins);
+        }
+        match self {
+            Between::Bins(bins) => bins,
+            Between::Log(_) => unreachable!("made a histogram just now"),
+        }
+    }
+
+    fn add(&mut self, mut next: Between, binning: Binning) {
+        match (&mut *self, &mut next) {
+            (Between::Log(log), Between::Log(more)) => log.append(more),
+            _ => {
+                for (bin, more) in self.bin(binning).iter_mut().zip(next.bin(binning)) {
+                    bin.add(*more);
+                }
+            }
+        }
+    }
+
+    fn count(&self) -> u64 {
+        match self {
+            Between::Log(log) => log.len() as u64,
+            Between::Bins(bins) => bins.iter().map(|bin| bin.count).sum(),
+        }
+    }
+
+    /// The next state of a lane whose cutoff is the `rest`-th of these.
+    fn advance(self, rest: u64, needed: u64) -> Lane {
+        match self {
+            Between::Log(mut log) => {
+                let by = |(key, index): &(u64, u64)| (std::cmp::Reverse(*key), *index);
+                let (_, (key, index), _) = log.select_nth_unstable_by_key(rest as usize - 1, by);
+                Lane::Done(Cutoff { key: *key, equal_below: *index + 1 })
+            }
+            Between::Bins(bins) => {
+                let (Bin { count, least, greatest }, rest) = bin_of(&bins, rest);
+                if count == rest {
+                    return Lane::Done(Cutoff { key: least, equal_below: u64::MAX });
+                }
+                Lane::Search { low: least, high: greatest, needed }
+            }
+        }
+    }
+}
+
+impl InRange {
     /// The next state of a lane that needs so many elements, its range being this.
     fn advance(self, low: u64, high: u64, needed: u64) -> Lane {
         let (top, bottom) = (self.top.total(), self.bottom.total());
-        let between: u64 = self.bins.iter().map(|bin| bin.count).sum();
+        let between = self.between.count();
         // How many of what follows are still to be kept.
         let Some(rest) = needed.checked_sub(self.above).filter(|rest| *rest > 0) else {
             return Lane::Search { low: high + 1, high: MAX_KEY, needed };
@@ -585,18 +663,7 @@ impl InRange {
                 _ => Lane::Search { low: 1, high: low - 1, needed },
             };
         }
-        let (bin, rest) = bin_of(&self.bins, rest);
-        let Bin { count, least, greatest } = bin;
-        if count == rest {
-            return Lane::Done(Cutoff { key: least, equal_below: u64::MAX });
-        }
-        let Some(mut log) = self.log else {
-            return Lane::Search { low: least, high: greatest, needed };
-        };
-        log.retain(|(key, _)| (least..=greatest).contains(key));
-        let by = |(key, index): &(u64, u64)| (std::cmp::Reverse(*key), *index);
-        let (_, (key, index), _) = log.select_nth_unstable_by_key(rest as usize - 1, by);
-        Lane::Done(Cutoff { key: *key, equal_below: *index + 1 })
+        self.between.advance(rest, needed)
     }
 }
 
@@ -660,20 +727,16 @@ impl Lane {
 }
 
 impl Found {
-    fn add(&mut self, next: Found) {
+    fn add(&mut self, lane: &Lane, next: Found) {
         match (self, next) {
             (Found::Sample(keys), Found::Sample(more)) => keys.extend(more),
             (Found::Range(total), Found::Range(next)) => {
                 total.above += next.above;
                 total.top.0.extend(next.top.0);
                 total.bottom.0.extend(next.bottom.0);
-                for (bin, more) in total.bins.iter_mut().zip(next.bins) {
-                    bin.add(more);
+                if let Lane::Search { low, high, .. } = lane {
+                    total.between.add(next.between, Binning::new(*low, *high));
                 }
-                total.log = total.log.take().zip(next.log).map(|(mut log, more)| {
-                    log.extend(more);
-                    log
-                });
             }
             (Found::Indices(indices), Found::Indices(more)) => indices.extend(more),
             _ => {}
