@@ -437,24 +437,26 @@ impl<K: Keys> Scan for SelectScan<K> {
         }
         let len = inputs.first().map_or(0, Elements::len);
         let (mut parts, mut values) = (Vec::with_capacity(inputs.len()), Vec::new());
+        let (mut keys, mut wide_keys) = ([0; TILE], [0; TILE]);
         for at in (0..len).step_by(TILE) {
             let len = (len - at).min(TILE);
+            // What lies beyond a shorter tile is zero, which is in no range.
+            keys[len..].fill(0);
+            wide_keys[len..].fill(0);
             parts.clear();
             parts.extend(inputs.iter().map(|input| input.part(at, len)));
             for (index, (lane, found)) in self.lanes.iter().zip(&mut *partial).enumerate() {
                 let (Lane::Search { low, high, .. }, Found::Range(found)) = (lane, found) else {
                     continue;
                 };
-                let mut keys = [0; TILE];
                 let at = start + at as u64;
                 if self.keys.single_keys(index, simd, &parts, &mut keys[..len]) {
                     let key = |key: i32| f64::from(f32::from_bits(key as u32)).to_bits();
                     self.split(found, simd, at, &keys, Bounds::single(*low, *high), key);
                 } else {
                     let tile = Tile::widened(at, self.extent, simd, &parts, &mut values);
-                    let mut keys = [0; TILE];
-                    self.keys.keys(index, &tile, &mut keys[..len]);
-                    self.split_wide(found, &tile, &keys, Bounds::new(*low, *high));
+                    self.keys.keys(index, &tile, &mut wide_keys[..len]);
+                    self.split_wide(found, &tile, &wide_keys, Bounds::new(*low, *high));
                 }
             }
         }
