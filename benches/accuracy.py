@@ -2,16 +2,19 @@
 """Correct rounding of whole merges, against a NumPy definition of the methods.
 
     cargo build --release -p mergecore-cli
-    python3 benches/accuracy.py REFERENCE.py [SEED]
+    python3 benches/accuracy.py REFERENCE.py [SEED [MERGEKIT-YAML]]
 
 REFERENCE.py defines linear, slerp, passthrough, task_arithmetic, ties, rescale, trim_mask,
 combine_deltas and correctly_rounded in float64 NumPy. Needs numpy, torch and safetensors.
 Random checkpoints, each tensor bf16, f16 or f32 at random, are merged to bf16, f16 and f32;
-printed is the share of correctly rounded elements. Exit status 1 below 99.99 %.
+printed is the share of correctly rounded elements, and that of mergekit where its command is
+given, which runs with the output's dtype as that of its arithmetic. Exit status 1 below 99.99 %.
 """
 import importlib.util
 import json
+import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,7 @@ spec = importlib.util.spec_from_file_location("reference", sys.argv[1])
 ref = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(ref)
 seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+mergekit = pathlib.Path(sys.argv[3]).absolute() if len(sys.argv) > 3 else None
 root = pathlib.Path(__file__).resolve().parent.parent
 torch.manual_seed(seed)
 rng = np.random.default_rng(seed)
@@ -60,7 +64,8 @@ CASES = [
 
 with tempfile.TemporaryDirectory() as work:
     work = pathlib.Path(work)
-    config = {"model_type": "llama", "num_hidden_layers": 3, "vocab_size": 500}
+    # No class that anybody knows, so that all tensors count, not only a Llama's.
+    config = {"model_type": "llama", "architectures": ["RandomForCausalLM"], "num_hidden_layers": 3, "vocab_size": 500}
     centre = {name: torch.randn(shape, dtype=torch.float64) * 0.02 for name, shape in SHAPES.items()}
     for model in ("base", "a", "b"):
         scale = 0.0 if model == "base" else 0.003
@@ -74,7 +79,13 @@ with tempfile.TemporaryDirectory() as work:
     load = lambda name: {k: v.to(torch.float64).numpy() for k, v in load_file(work / name / "model.safetensors").items()}
     base, a, b = load("base"), load("a"), load("b")
     worst = 1.0
-    print("| method | output | correctly rounded, % | elements |\n|---|---|---|---|")
+    commands = [[root / "target/release/mergecore", "merge", "--quiet"]]
+    heads = ["method", "output", "correctly rounded, %"]
+    if mergekit:
+        commands.append([mergekit, "--no-write-model-card", "--no-copy-tokenizer", "--quiet"])
+        heads.append("mergekit, %")
+    heads.append("elements")
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for method, head, expected, with_base in CASES:
         for short, dtype in (("bf16", "bfloat16"), ("f16", "float16"), ("f32", "float32")):
             both = [f"  - {{model: {m}, parameters: {{weight: {w}, density: {d}}}}}\n" for m, w, d in zip("ab", W, D)]
@@ -82,15 +93,19 @@ with tempfile.TemporaryDirectory() as work:
                 both = ["  - {model: a, parameters: {scale: 0.37}}\n"]
             recipe = f"merge_method: {method}\n{head}dtype: {dtype}\nmodels:\n{''.join(both)}"
             (work / "r.yml").write_text(recipe)
-            command = [root / "target/release/mergecore", "merge", "r.yml", "out", "--overwrite", "--quiet"]
-            subprocess.run(command, cwd=work, check=True)
-            got = load("out")
-            right = total = 0
-            for name in SHAPES:
-                inputs = ([base[name]] if with_base else []) + [a[name], b[name]]
-                want = expected(base[name], a[name], b[name])
-                right += int(ref.correctly_rounded(short, got[name], want, inputs).sum())
-                total += got[name].size
-            worst = min(worst, right / total)
-            print(f"| {method} {head.split('parameters: ')[-1].strip() if 'parameters' in head else ''} | {short} | {100 * right / total:.4f} | {total} |", flush=True)
+            shares = []
+            for command in commands:
+                subprocess.run([*command, "r.yml", "out"], cwd=work, check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+                got = load("out")
+                right = total = 0
+                for name in SHAPES:
+                    inputs = ([base[name]] if with_base else []) + [a[name], b[name]]
+                    want = expected(base[name], a[name], b[name])
+                    right += int(ref.correctly_rounded(short, got[name], want, inputs).sum())
+                    total += got[name].size
+                shares.append(right / total)
+                shutil.rmtree(work / "out")
+            worst = min(worst, shares[0])
+            cells = [f"{method} {head.split('parameters: ')[-1].strip() if 'parameters' in head else ''}", short, *(f"{100 * share:.4f}" for share in shares), total]
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
     sys.exit(worst < 0.9999)
