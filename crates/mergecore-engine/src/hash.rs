@@ -9,8 +9,10 @@ use std::sync::Mutex;
 use mergecore_kernel::BLOCK;
 use twox_hash::XxHash3_128;
 
-/// Bytes of a piece: what a block has at least, so that chunks begin where pieces do.
-const PIECE: u64 = BLOCK;
+/// Bytes of a piece. Chunks begin where pieces do, being whole blocks of elements.
+const PIECE: u64 = 1 << 16;
+const _: () =
+    assert!(BLOCK.is_multiple_of(PIECE), "blocks of the smallest elements are whole pieces");
 
 /// XXH3 of 128 bits: of at most one piece, that of the bytes; of more, that of their
 /// pieces' hashes one after the other, 16 bytes each, big-endian.

@@ -101,6 +101,10 @@ fn every_type(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
         let inputs = typed::<T>(values);
         let first = whole(kernel, &inputs, shape);
         assert_eq!(bits(&first), bits(&whole(kernel, &inputs, shape)), "{kernel:?} is repeatable");
+        let widen = |input: &Vec<T>| input.iter().map(|value| value.widen()).collect();
+        let wide: Vec<Vec<f64>> = inputs.iter().map(widen).collect();
+        let of_wide = whole(kernel, &wide, shape);
+        assert_eq!(bits(&first), bits(&of_wide), "{kernel:?} of {} as of f64", T::DTYPE);
         assert!(
             first.iter().all(|value| value.is_finite()),
             "{kernel:?} of {} {shape:?}",
@@ -116,23 +120,45 @@ fn every_type(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
 
 fn cut_up_equals_whole(kernel: &dyn Kernel, inputs: usize, shape: &[usize]) {
     let values = sample(inputs, shape.iter().product());
-    let expected = bits(&whole(kernel, &values, shape));
+    let elements: Vec<_> = values.iter().map(|input| Elements::from(&input[..])).collect();
+    check_cut_up(kernel, &elements, shape, &whole(kernel, &values, shape), "cut up");
+    // Values that every one of these types has, the inputs of different types.
+    let narrow = typed::<bf16>(&values);
+    let widen = |input: &Vec<bf16>| input.iter().map(|value| value.widen()).collect();
+    let wide: Vec<Vec<f64>> = narrow.iter().map(widen).collect();
+    let single = typed::<f32>(&wide);
+    let elements: Vec<_> = (0..inputs)
+        .map(|input| match input % 3 {
+            0 => Elements::from(&single[input][..]),
+            1 => Elements::from(&narrow[input][..]),
+            _ => Elements::from(&wide[input][..]),
+        })
+        .collect();
+    check_cut_up(kernel, &elements, shape, &whole(kernel, &wide, shape), "of mixed types");
+}
+
+fn check_cut_up(
+    kernel: &dyn Kernel,
+    inputs: &[Elements<'_>],
+    shape: &[usize],
+    expected: &[f64],
+    what: &str,
+) {
     for simd in Simd::available() {
         // Three workers take blocks in turn, last block first.
         let workers = [(); 3].map(|()| Worker::with_simd(simd));
-        let out = cut_up(kernel, &values, shape, workers);
-        assert_eq!(bits(&out), expected, "{kernel:?} cut up, {shape:?}, {simd}");
+        let out = cut_up(kernel, inputs, shape, workers);
+        assert_eq!(bits(&out), bits(expected), "{kernel:?} {what}, {shape:?}, {simd}");
     }
 }
 
 fn cut_up(
     kernel: &dyn Kernel,
-    values: &[Vec<f64>],
+    inputs: &[Elements<'_>],
     shape: &[usize],
     mut workers: [Worker; 3],
 ) -> Vec<f64> {
     let extent = Extent::of(shape);
-    let inputs: Vec<Elements<'_>> = values.iter().map(|input| Elements::from(&input[..])).collect();
     let mut out = vec![f64::NAN; extent.len() as usize];
     let mut step = kernel.first(extent).expect("the kernel accepts the sample");
     let apply = loop {
@@ -146,7 +172,7 @@ fn cut_up(
                 };
                 for (index, piece) in pieces.iter().enumerate().rev() {
                     let slot = if scan.order() == Order::Any { index % 3 } else { index };
-                    let (partial, part) = (&mut partials[slot], part_of(&inputs, piece));
+                    let (partial, part) = (&mut partials[slot], part_of(inputs, piece));
                     workers[index % 3].fold(&*scan, partial, piece.start, extent, &part);
                 }
                 let mut total = scan.empty();
@@ -157,7 +183,7 @@ fn cut_up(
     };
     for (index, piece) in blocks(0..extent.len()).collect::<Vec<_>>().into_iter().enumerate().rev()
     {
-        let part = part_of(&inputs, &piece);
+        let part = part_of(inputs, &piece);
         let mut out = ElementsMut::from(&mut out[piece.start as usize..piece.end as usize]);
         workers[index % 3].apply(&*apply, piece.start, extent, &part, &mut out);
     }

@@ -5,7 +5,8 @@ use mergecore_tensor::{Element, Elements, ElementsMut, Simd, Vectorize, bf16, f1
 use crate::gram::sum_products;
 use crate::{Apply, Arguments, Combination, KernelError, Order, Scan, Step, TILE, Tile};
 
-/// Drops elements of models: puts the base's value in their place, so that they add nothing.
+/// Drops elements of models: puts the base's value in their place, so that they add
+/// nothing (unless that is infinite or NaN).
 ///
 /// ```
 /// use mergecore_kernel::{Element, Prune, Simd};
@@ -37,6 +38,9 @@ pub trait Prune: Send + Sync {
     /// Writes to `out` the elements of one model that are kept and the base's in place of
     /// the others, computing with the given instruction set. All three runs are of one length
     /// and begin at flat index `start`.
+    ///
+    /// # Panics
+    /// May panic where the lengths differ, and for a model that it does not know of.
     fn prune<T: Element>(
         &self,
         simd: Simd,
@@ -329,6 +333,7 @@ impl<P: Prune> Apply for DeltaApply<P> {
             Some(Elements::Bf16(_)) => self.stored::<bf16>(simd, start, inputs, out),
             Some(Elements::F16(_)) => self.stored::<f16>(simd, start, inputs, out),
             Some(Elements::F32(_)) => self.stored::<f32>(simd, start, inputs, out),
+            Some(Elements::F64(_)) => self.stored::<f64>(simd, start, inputs, out),
             _ => false,
         }
     }
@@ -388,7 +393,7 @@ impl<P: Prune> DeltaApply<P> {
     }
 }
 
-/// Elements computed at once where there are more than a few models.
+/// Elements computed at once, whatever the number of models.
 const LANES: usize = 16;
 
 /// A tile of pruned models, [`TILE`] apart, and of the base.
@@ -468,7 +473,9 @@ impl<T: Element> Vectorize for Sum<'_, T> {
         for at in (0..whole).step_by(LANES) {
             self.lanes(at, LANES);
         }
-        self.lanes(whole, self.out.len() - whole);
+        if whole < self.out.len() {
+            self.lanes(whole, self.out.len() - whole);
+        }
     }
 }
 
@@ -526,7 +533,9 @@ impl<T: Element, const NORMALIZE: bool> Vectorize for Elect<'_, T, NORMALIZE> {
         for at in (0..whole).step_by(LANES) {
             self.lanes(at, LANES);
         }
-        self.lanes(whole, self.out.len() - whole);
+        if whole < self.out.len() {
+            self.lanes(whole, self.out.len() - whole);
+        }
     }
 }
 

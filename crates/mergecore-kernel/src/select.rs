@@ -37,8 +37,8 @@ pub trait Keys: Send + Sync + 'static {
     /// Writes the keys of a tile's elements in one lane; see [`magnitude_key`].
     fn keys(&self, lane: usize, tile: &Tile<'_>, out: &mut [u64]);
 
-    /// Writes the keys of at most a tile's stored elements, where all are magnitudes that
-    /// `f32` holds exactly, as bits of an `f32`, which is faster. `false` where one is not,
+    /// Writes the keys of at most a tile's stored elements, where all are finite magnitudes
+    /// that `f32` holds exactly, as bits of an `f32`, which is faster. `false` where one is not,
     /// or there is no such way: then [`keys`](Self::keys) counts and `out` does not.
     fn single_keys(
         &self,
@@ -238,6 +238,7 @@ struct InRange {
     /// Those equal to the least, where it is another.
     bottom: ByBlock,
     between: Between,
+    binning: Binning,
 }
 
 /// Keys strictly between the ends of a range.
@@ -313,46 +314,64 @@ impl<K: Keys> SelectScan<K> {
         }
     }
 
-    fn split_wide(
-        &self,
-        found: &mut InRange,
-        tile: &Tile<'_>,
-        keys: &[u64; TILE],
-        bounds: Bounds<i64>,
-    ) {
+    fn count_wide(&self, lane: (&Lane, &mut Found), simd: Simd, start: u64, keys: &[u64; TILE]) {
         let keys = keys.map(|key| key as i64);
-        self.split(found, tile.simd(), tile.start(), &keys, bounds, |key| key as u64);
+        self.count(lane, simd, start, &keys, Bounds::new, |key| key as u64);
     }
 
-    /// Counts a tile's keys against a range; `key` turns one into that of an `f64`.
-    fn split<T: Copy + PartialOrd>(
+    /// Counts a tile's keys, which are zero beyond its end, against what a lane looks for;
+    /// `bounds` makes those of a range of keys, `key` turns one into that of an `f64`.
+    fn count<T: Copy + PartialOrd>(
         &self,
-        found: &mut InRange,
+        (lane, found): (&Lane, &mut Found),
         simd: Simd,
         start: u64,
         keys: &[T; TILE],
-        bounds: Bounds<T>,
+        bounds: impl Fn(u64, u64) -> Bounds<T>,
         key: impl Fn(T) -> u64,
     ) {
         let mut between = [0; TILE];
-        let counts = simd.run(Split { keys, bounds: &bounds, between: &mut between });
-        found.above += u64::from(counts.above);
-        found.top.add(start, u64::from(counts.top));
-        found.bottom.add(start, u64::from(counts.bottom));
-        // One byte a key, of few of which the lowest bit is set: eight at once.
-        for (group, bytes) in between.as_chunks().0.iter().enumerate() {
-            let mut flags = u64::from_le_bytes(*bytes);
-            while flags != 0 {
-                let at = 8 * group + flags.trailing_zeros() as usize / 8;
-                found.between.note(key(keys[at]), start + at as u64, bounds.binning);
-                flags &= flags - 1;
+        match (lane, found) {
+            (Lane::Search { low, high, .. }, Found::Range(found)) => {
+                let bounds = bounds(*low, *high);
+                let counts = simd.run(Split { keys, bounds: &bounds, between: &mut between });
+                found.above += u64::from(counts.above);
+                found.top.add(start, u64::from(counts.top));
+                found.bottom.add(start, u64::from(counts.bottom));
+                for at in flagged(&between) {
+                    found.between.note(key(keys[at]), start + at as u64, found.binning);
+                }
+                // All lanes together write down no more than fits.
+                if found.between.logged() > LOG / self.lanes.len() {
+                    found.between.bin(found.binning);
+                }
             }
-        }
-        // All lanes together write down no more than fits.
-        if found.between.logged() > LOG / self.lanes.len() {
-            found.between.bin(bounds.binning);
+            (Lane::Block { key, start: block, .. }, Found::Indices(indices))
+                if (*block..block + BLOCK).contains(&start) =>
+            {
+                let Bounds { low, from, .. } = bounds(*key, *key);
+                // Else none of these keys can be that one.
+                if low == from {
+                    simd.run(Equal { keys, key: from, equal: &mut between });
+                    indices.extend(flagged(&between).map(|at| start + at as u64));
+                }
+            }
+            _ => {}
         }
     }
+}
+
+/// Where the lowest bit is set, of bytes of which few have it set: eight are looked at at
+/// once.
+fn flagged(bytes: &[u8; TILE]) -> impl Iterator<Item = usize> {
+    let groups = bytes.as_chunks::<8>().0.iter().map(|group| u64::from_le_bytes(*group));
+    groups.enumerate().filter(|(_, flags)| *flags != 0).flat_map(|(group, mut flags)| {
+        std::iter::from_fn(move || {
+            let at = (flags != 0).then(|| 8 * group + flags.trailing_zeros() as usize / 8);
+            flags &= flags.wrapping_sub(1);
+            at
+        })
+    })
 }
 
 /// Runs from the beginnings of evenly spread blocks.
@@ -396,11 +415,12 @@ impl<K: Keys> Scan for SelectScan<K> {
         let empty = |lane: &Lane| match lane {
             Lane::Done(_) => Found::Nothing,
             Lane::Sample { .. } => Found::Sample(Vec::new()),
-            Lane::Search { .. } => Found::Range(InRange {
+            Lane::Search { low, high, .. } => Found::Range(InRange {
                 above: 0,
                 top: ByBlock::default(),
                 bottom: ByBlock::default(),
                 between: Between::Log(Vec::new()),
+                binning: Binning::new(*low, *high),
             }),
             Lane::Block { .. } => Found::Indices(Vec::new()),
         };
@@ -416,11 +436,9 @@ impl<K: Keys> Scan for SelectScan<K> {
                 continue;
             }
             self.keys.keys(index, tile, &mut keys[..len]);
-            match (lane, found) {
-                (Lane::Search { low, high, .. }, Found::Range(found)) => {
-                    self.split_wide(found, tile, &keys, Bounds::new(*low, *high));
-                }
-                (lane, found) => lane.fold(found, &keys[..len], tile.start()),
+            match found {
+                Found::Sample(sample) => sample.extend(&keys[..len]),
+                found => self.count_wide((lane, found), tile.simd(), tile.start(), &keys),
             }
         }
     }
@@ -432,7 +450,7 @@ impl<K: Keys> Scan for SelectScan<K> {
         start: u64,
         inputs: &[Elements<'_>],
     ) -> bool {
-        if !self.lanes.iter().all(|lane| matches!(lane, Lane::Search { .. } | Lane::Done(_))) {
+        if self.lanes.iter().any(|lane| matches!(lane, Lane::Sample { .. })) {
             return false;
         }
         let len = inputs.first().map_or(0, Elements::len);
@@ -445,18 +463,18 @@ impl<K: Keys> Scan for SelectScan<K> {
             wide_keys[len..].fill(0);
             parts.clear();
             parts.extend(inputs.iter().map(|input| input.part(at, len)));
+            let at = start + at as u64;
             for (index, (lane, found)) in self.lanes.iter().zip(&mut *partial).enumerate() {
-                let (Lane::Search { low, high, .. }, Found::Range(found)) = (lane, found) else {
+                if let Lane::Done(_) = lane {
                     continue;
-                };
-                let at = start + at as u64;
+                }
                 if self.keys.single_keys(index, simd, &parts, &mut keys[..len]) {
                     let key = |key: i32| f64::from(f32::from_bits(key as u32)).to_bits();
-                    self.split(found, simd, at, &keys, Bounds::single(*low, *high), key);
+                    self.count((lane, found), simd, at, &keys, Bounds::single, key);
                 } else {
                     let tile = Tile::widened(at, self.extent, simd, &parts, &mut values);
                     self.keys.keys(index, &tile, &mut wide_keys[..len]);
-                    self.split_wide(found, &tile, &wide_keys, Bounds::new(*low, *high));
+                    self.count_wide((lane, found), simd, at, &wide_keys);
                 }
             }
         }
@@ -464,8 +482,8 @@ impl<K: Keys> Scan for SelectScan<K> {
     }
 
     fn combine(&self, total: &mut Vec<Found>, next: Vec<Found>) {
-        for ((lane, total), next) in self.lanes.iter().zip(total).zip(next) {
-            total.add(lane, next);
+        for (total, next) in total.iter_mut().zip(next) {
+            total.add(next);
         }
     }
 
@@ -480,7 +498,6 @@ impl<K: Keys> Scan for SelectScan<K> {
 
 /// A range of keys, `low..=high`, for comparison with keys that may be those of an `f32`.
 struct Bounds<T> {
-    binning: Binning,
     /// The greatest key up to `low`.
     low: T,
     /// `low`, or what no key equals: where it is no key, or `high` is the same.
@@ -495,10 +512,9 @@ impl Bounds<i64> {
     /// For keys of `f64`. Signed comparisons do for 63 bits, and more instruction sets
     /// have them.
     fn new(low: u64, high: u64) -> Self {
-        let binning = Binning::new(low, high);
         let (low, high) = (low as i64, high as i64);
         let bottom = if low == high { -1 } else { low };
-        Bounds { binning, low, bottom, from: high, high }
+        Bounds { low, bottom, from: high, high }
     }
 }
 
@@ -516,10 +532,10 @@ impl Bounds<i32> {
                 (bits(below), bits(above))
             }
         };
-        let (binning, one) = (Binning::new(low, high), low == high);
+        let one = low == high;
         let ((low, above_low), (high, from)) = (around(low), around(high));
         let bottom = if one || low != above_low { -1 } else { low };
-        Bounds { binning, low, bottom, from, high }
+        Bounds { low, bottom, from, high }
     }
 }
 
@@ -550,6 +566,24 @@ impl<T: Copy + PartialOrd> Vectorize for Split<'_, T> {
             *between = u8::from((*key > low) & (*key < from));
         }
         Counts { above, top: from_top - above, bottom }
+    }
+}
+
+/// Marks the keys that are this one.
+struct Equal<'a, T> {
+    keys: &'a [T; TILE],
+    key: T,
+    equal: &'a mut [u8; TILE],
+}
+
+impl<T: Copy + PartialEq> Vectorize for Equal<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        for (equal, key) in self.equal.iter_mut().zip(self.keys) {
+            *equal = u8::from(*key == self.key);
+        }
     }
 }
 
@@ -698,19 +732,6 @@ fn guess(mut sample: Vec<u64>, needed: u64, len: u64) -> Lane {
 }
 
 impl Lane {
-    fn fold(&self, found: &mut Found, keys: &[u64], start: u64) {
-        match (self, found) {
-            (Lane::Sample { .. }, Found::Sample(sample)) => sample.extend(keys),
-            (Lane::Block { key, start: block, .. }, Found::Indices(indices))
-                if (*block..block + BLOCK).contains(&start) =>
-            {
-                let equal = keys.iter().zip(start..).filter(|(k, _)| *k == key);
-                indices.extend(equal.map(|(_, index)| index));
-            }
-            _ => {}
-        }
-    }
-
     fn advance(self, found: Found, len: u64) -> Lane {
         match (self, found) {
             (Lane::Sample { needed }, Found::Sample(sample)) => guess(sample, needed, len),
@@ -729,16 +750,14 @@ impl Lane {
 }
 
 impl Found {
-    fn add(&mut self, lane: &Lane, next: Found) {
+    fn add(&mut self, next: Found) {
         match (self, next) {
             (Found::Sample(keys), Found::Sample(more)) => keys.extend(more),
             (Found::Range(total), Found::Range(next)) => {
                 total.above += next.above;
                 total.top.0.extend(next.top.0);
                 total.bottom.0.extend(next.bottom.0);
-                if let Lane::Search { low, high, .. } = lane {
-                    total.between.add(next.between, Binning::new(*low, *high));
-                }
+                total.between.add(next.between, total.binning);
             }
             (Found::Indices(indices), Found::Indices(more)) => indices.extend(more),
             _ => {}

@@ -8,7 +8,7 @@ use support::{Random, bits};
 
 mod support;
 
-/// Does not say that it is a combination.
+/// Has no way but that through tiles.
 struct ByTiles(Combination);
 
 impl Apply for ByTiles {

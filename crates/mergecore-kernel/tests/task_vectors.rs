@@ -125,8 +125,8 @@ const WEIGHTS: [&[f64]; 16] = [
     &[0.1, -0.2, 0.3, 0.4, -0.5, 0.6],
 ];
 
-/// Around 64 elements and around tiles.
-const LENGTHS: [usize; 9] = [0, 1, 63, 64, 65, TILE - 1, TILE, TILE + 1, 2 * TILE + 97];
+/// Around 16 elements and around tiles.
+const LENGTHS: [usize; 9] = [0, 1, 15, 16, 17, TILE - 1, TILE, TILE + 1, 2 * TILE + 97];
 
 /// Every combination of the parameters, but with one way to rescale.
 fn all_of(weights: &[f64], rescale: Option<Rescale>) -> Vec<TaskVectors> {

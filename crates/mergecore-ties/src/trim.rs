@@ -207,7 +207,7 @@ impl<T: Element> Vectorize for KeepFromSingle<'_, T> {
 #[cfg(test)]
 mod tests {
     use mergecore_kernel::{Cutoff, Element, Elements, Keys, Prune, Simd, magnitude_key};
-    use mergecore_tensor::bf16;
+    use mergecore_tensor::{bf16, f16};
 
     use super::{DeltaMagnitudes, Trim};
 
@@ -220,34 +220,63 @@ mod tests {
     }
 
     /// Of 16-bit elements the same are kept as of the same values in `f64`.
+    fn kept_alike<T: Element>(base: &[T], model: &[T]) {
+        let wide = |values: &[T]| values.iter().map(|x| x.widen()).collect::<Vec<f64>>();
+        let deltas = model.iter().zip(base).map(|(m, b)| magnitude_key(m.widen() - b.widen()));
+        let mut keys: Vec<u64> = deltas.collect();
+        keys.sort_unstable();
+        let middle = keys[keys.len() / 2].max(1);
+        let cutoffs = [
+            (middle, 700),
+            (middle - 1, 0),
+            (middle + 1, 5),
+            (magnitude_key(1e-60), 9),
+            (magnitude_key(1e60), 9),
+            (magnitude_key(f64::INFINITY), u64::MAX),
+            (magnitude_key(f64::NAN), 50),
+            (u64::MAX, 0),
+            (0, 9),
+        ];
+        let cutoffs = cutoffs.map(|(key, equal_below)| Cutoff { key, equal_below });
+        for (cutoff, simd) in
+            cutoffs.iter().flat_map(|c| Simd::available().into_iter().map(move |simd| (c, simd)))
+        {
+            let trim = Trim { cutoffs: vec![*cutoff] };
+            let mut narrow = vec![T::default(); base.len()];
+            trim.prune(simd, 0, 100, base, model, &mut narrow);
+            let mut expected = vec![0.0; base.len()];
+            trim.prune(simd, 0, 100, &wide(base), &wide(model), &mut expected);
+            let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&wide(&narrow)), bits(&expected), "{}, {simd}, {cutoff:?}", T::DTYPE);
+        }
+    }
+
     #[test]
     fn elements_are_kept_alike_by_way_of_singles() {
-        let value =
-            |seed: u64| bf16::from_bits((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16);
-        let finite = |value: &bf16| f32::from(*value).is_finite();
-        let near = |value: &bf16, i: usize| bf16::from_bits(value.to_bits() ^ (i % 4) as u16);
-        let base: Vec<bf16> = (0..2000).map(value).filter(finite).collect();
-        let model: Vec<bf16> = base.iter().zip(0..).map(|(value, i)| near(value, i)).collect();
-        let mut inexact = model.clone();
-        inexact[base.len() / 2] = bf16::from_f32(1e30);
-        for (model, simd) in [&model, &inexact]
-            .into_iter()
-            .flat_map(|m| Simd::available().into_iter().map(move |s| (m, s)))
-        {
-            let wide = |values: &[bf16]| values.iter().map(|x| x.widen()).collect::<Vec<f64>>();
-            let deltas = model.iter().zip(&base).map(|(m, b)| magnitude_key(m.widen() - b.widen()));
-            let mut keys: Vec<u64> = deltas.collect();
-            keys.sort_unstable();
-            let middle = keys[keys.len() / 2];
-            for (key, equal_below) in [(middle, 700), (middle - 1, 0), (u64::MAX, 0), (0, 9)] {
-                let trim = Trim { cutoffs: vec![Cutoff { key, equal_below }] };
-                let mut narrow = vec![bf16::ZERO; base.len()];
-                trim.prune(simd, 0, 100, &base, model, &mut narrow);
-                let mut expected = vec![0.0; base.len()];
-                trim.prune(simd, 0, 100, &wide(&base), &wide(model), &mut expected);
-                assert_eq!(wide(&narrow), expected, "{simd}, key {key}");
+        fn check<T: Element>(from_bits: impl Fn(u16) -> T) {
+            let bits = (0..4000u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16);
+            let all: Vec<u16> = bits.chain([0, 0x8000, 1, 0x8001]).collect();
+            let finite = all.iter().copied().filter(|bits| from_bits(*bits).is_finite()).collect();
+            for base in [finite, all] {
+                // A few steps away, of the other sign, or any other: exact in `f32` and not.
+                let changes: [fn(u16, usize) -> u16; 3] = [
+                    |bits, i| bits ^ (i % 4) as u16,
+                    |bits, _| bits ^ 0x8000,
+                    |bits, i| {
+                        if i % 50 == 7 { bits ^ 0x3f00 } else { bits }
+                    },
+                ];
+                for change in changes {
+                    let changed = base.iter().enumerate().map(|(i, bits)| change(*bits, i));
+                    let model: Vec<T> = changed.map(&from_bits).collect();
+                    let base: Vec<T> = base.iter().map(|bits| from_bits(*bits)).collect();
+                    kept_alike(&base, &model);
+                    kept_alike(&model, &base);
+                }
             }
         }
+        check(bf16::from_bits);
+        check(f16::from_bits);
     }
 
     #[test]
