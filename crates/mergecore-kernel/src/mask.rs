@@ -126,3 +126,37 @@ impl<T: Element> Vectorize for KeepBelow<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mergecore_tensor::{bf16, f16};
+
+    use super::*;
+
+    /// Which of `len` elements from `start` on are kept, as elements of this type.
+    fn kept<T: Element>(mask: &RandomMask, simd: Simd, start: u64, len: usize) -> Vec<bool> {
+        let (zeros, ones) = (vec![T::narrow(0.0); len], vec![T::narrow(1.0); len]);
+        let mut out = vec![T::narrow(2.0); len];
+        mask.prune(simd, 1, start, &zeros, &ones, &mut out);
+        out.into_iter().map(|value| value.widen() == 1.0).collect()
+    }
+
+    #[test]
+    fn every_type_start_and_length_has_the_same_mask() {
+        let mask = RandomMask::new(StreamKey::from_seed(3), &[1.0, 0.4]).unwrap();
+        let whole = kept::<f64>(&mask, Simd::BASELINE, 0, 3 * TILE);
+        let share = whole.iter().filter(|kept| **kept).count();
+        assert!((500..730).contains(&share), "{share} of {}", whole.len());
+        let lengths = (0..34).chain([TILE - 1, TILE, TILE + 1, 2 * TILE]);
+        for (start, len) in (0..17).flat_map(|start| lengths.clone().map(move |len| (start, len))) {
+            let expected = &whole[start..][..len];
+            for simd in Simd::available() {
+                let start = start as u64;
+                assert_eq!(kept::<bf16>(&mask, simd, start, len), expected, "{simd} {start} {len}");
+                assert_eq!(kept::<f16>(&mask, simd, start, len), expected, "{simd} {start} {len}");
+                assert_eq!(kept::<f32>(&mask, simd, start, len), expected, "{simd} {start} {len}");
+                assert_eq!(kept::<f64>(&mask, simd, start, len), expected, "{simd} {start} {len}");
+            }
+        }
+    }
+}
