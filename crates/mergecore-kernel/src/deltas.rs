@@ -302,13 +302,15 @@ impl TaskVectors {
         if f64::abs(total) < 1e-8 {
             total = 1.0;
         }
-        Step::apply(DeltaApply { vectors: self, prune, factors, inverse: 1.0 / total })
+        Step::apply(DeltaApply { vectors: self, prune, divisors, factors, inverse: 1.0 / total })
     }
 }
 
 struct DeltaApply<P> {
     vectors: TaskVectors,
     prune: P,
+    /// As many as there are models, or none where nothing is rescaled.
+    divisors: Vec<f64>,
     /// Weight over divisor, one a model.
     factors: Vec<f64>,
     /// What a sum without sign election is multiplied by, to divide it by the weights' sum.
@@ -384,12 +386,26 @@ impl<P: Prune> DeltaApply<P> {
         }
         let TaskVectors { weights, consensus, normalize, lambda, .. } = &self.vectors;
         let (inverse, lambda) = (self.inverse, *lambda);
-        let deltas = Deltas { base, pruned, factors: &self.factors };
-        match (*consensus, *normalize) {
-            (false, _) => simd.run(Sum { deltas, inverse, lambda, out }),
-            (true, false) => simd.run(Elect::<_, false> { deltas, weights, lambda, out }),
-            (true, true) => simd.run(Elect::<_, true> { deltas, weights, lambda, out }),
+        let deltas = Deltas { base, pruned, factors: &self.factors, divisors: &self.divisors };
+        match (*consensus, *normalize, self.divides()) {
+            (false, ..) => simd.run(Sum { deltas, inverse, lambda, out }),
+            (_, false, false) => {
+                simd.run(Elect::<_, false, false> { deltas, weights, lambda, out })
+            }
+            (_, true, false) => simd.run(Elect::<_, true, false> { deltas, weights, lambda, out }),
+            (_, false, true) => simd.run(Elect::<_, false, true> { deltas, weights, lambda, out }),
+            (_, true, true) => simd.run(Elect::<_, true, true> { deltas, weights, lambda, out }),
         }
+    }
+
+    /// Whether deltas are divided by the divisor and then multiplied by the weight, not
+    /// multiplied by the quotient of both: deltas of 16-bit weights are few steps, of which
+    /// often as many weighted ones of one sign as of the other make a sum of zero, and then
+    /// the last bit of each decides the election. Not so between two models of one weight and
+    /// divisor, of which equal deltas cancel either way.
+    fn divides(&self) -> bool {
+        let alike = |values: &[f64]| values.len() <= 2 && values.iter().all(|v| *v == values[0]);
+        !self.divisors.is_empty() && !(alike(&self.vectors.weights) && alike(&self.divisors))
     }
 }
 
@@ -402,6 +418,7 @@ struct Deltas<'a, T> {
     base: &'a [T],
     pruned: &'a [T],
     factors: &'a [f64],
+    divisors: &'a [f64],
 }
 
 impl<'a, T: Element> Deltas<'a, T> {
@@ -411,15 +428,26 @@ impl<'a, T: Element> Deltas<'a, T> {
         &self.pruned[index * TILE..][..self.base.len()]
     }
 
-    /// A model's deltas times its factor; zeros beyond `len`.
+    /// A model's deltas times its factor, or over its divisor and times its weight; zeros
+    /// beyond `len`.
     #[inline(always)]
-    fn weighted(&self, model: usize, at: usize, len: usize) -> [f64; LANES] {
+    fn weighted(
+        &self,
+        model: usize,
+        at: usize,
+        len: usize,
+        divided: Option<&[f64]>,
+    ) -> [f64; LANES] {
         let (mut base, mut values) = ([T::default(); LANES], [T::default(); LANES]);
         base[..len].copy_from_slice(&self.base[at..][..len]);
         values[..len].copy_from_slice(&self.model(model)[at..][..len]);
         let mut deltas = [0.0; LANES];
         for i in 0..LANES {
-            deltas[i] = (values[i].widen() - base[i].widen()) * self.factors[model];
+            let delta = values[i].widen() - base[i].widen();
+            deltas[i] = match divided {
+                Some(weights) => delta / self.divisors[model] * weights[model],
+                None => delta * self.factors[model],
+            };
         }
         deltas
     }
@@ -452,7 +480,7 @@ impl<T: Element> Sum<'_, T> {
     fn lanes(&mut self, at: usize, len: usize) {
         let mut mixed = [0.0; LANES];
         for model in 0..self.deltas.factors.len() {
-            let deltas = self.deltas.weighted(model, at, len);
+            let deltas = self.deltas.weighted(model, at, len, None);
             for i in 0..LANES {
                 mixed[i] += deltas[i];
             }
@@ -480,27 +508,28 @@ impl<T: Element> Vectorize for Sum<'_, T> {
 }
 
 /// Base plus the weighted deltas that have the elected sign.
-struct Elect<'a, T, const NORMALIZE: bool> {
+struct Elect<'a, T, const NORMALIZE: bool, const DIVIDE: bool> {
     deltas: Deltas<'a, T>,
     weights: &'a [f64],
     lambda: f64,
     out: &'a mut [f64],
 }
 
-impl<T: Element, const NORMALIZE: bool> Elect<'_, T, NORMALIZE> {
+impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elect<'_, T, NORMALIZE, DIVIDE> {
     #[inline(always)]
     fn lanes(&mut self, at: usize, len: usize) {
         let models = self.weights.len();
+        let divided = DIVIDE.then_some(self.weights);
         let mut votes = [0.0; LANES];
         for model in 0..models {
-            let deltas = self.deltas.weighted(model, at, len);
+            let deltas = self.deltas.weighted(model, at, len, divided);
             for i in 0..LANES {
                 votes[i] += deltas[i];
             }
         }
         let (mut mixed, mut divisors) = ([0.0; LANES], [0.0; LANES]);
         for model in 0..models {
-            let deltas = self.deltas.weighted(model, at, len);
+            let deltas = self.deltas.weighted(model, at, len, divided);
             let weight = self.weights[model];
             for i in 0..LANES {
                 let agrees = agrees(sign_if_minus(votes[i]), deltas[i]);
@@ -519,7 +548,9 @@ impl<T: Element, const NORMALIZE: bool> Elect<'_, T, NORMALIZE> {
     }
 }
 
-impl<T: Element, const NORMALIZE: bool> Vectorize for Elect<'_, T, NORMALIZE> {
+impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Vectorize
+    for Elect<'_, T, NORMALIZE, DIVIDE>
+{
     type Output = ();
 
     #[inline(always)]
@@ -539,24 +570,29 @@ impl<T: Element, const NORMALIZE: bool> Vectorize for Elect<'_, T, NORMALIZE> {
     }
 }
 
-impl<T: Element, const NORMALIZE: bool> Elect<'_, T, NORMALIZE> {
+impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elect<'_, T, NORMALIZE, DIVIDE> {
     /// As [`lanes`](Self::lanes) for the whole tile, with the number of models known: so
     /// that nothing between reading and writing leaves the registers.
     #[inline(always)]
     fn few<const N: usize>(self) {
         let base = &self.deltas.base[..self.out.len()];
         let mut models = [base; N];
-        let (mut factors, mut weights) = ([0.0; N], [0.0; N]);
+        let (mut factors, mut divisors, mut weights) = ([0.0; N], [1.0; N], [0.0; N]);
         for m in 0..N {
             models[m] = &self.deltas.model(m)[..self.out.len()];
             (factors[m], weights[m]) = (self.deltas.factors[m], self.weights[m]);
+            if DIVIDE {
+                divisors[m] = self.deltas.divisors[m];
+            }
         }
         let (lambda, inverses) = (self.lambda, inverses(&weights));
         for (i, out) in self.out.iter_mut().enumerate() {
             let base = base[i].widen();
             let (mut deltas, mut vote) = ([0.0; N], 0.0);
             for m in 0..N {
-                deltas[m] = (models[m][i].widen() - base) * factors[m];
+                let delta = models[m][i].widen() - base;
+                deltas[m] =
+                    if DIVIDE { delta / divisors[m] * weights[m] } else { delta * factors[m] };
                 vote = if m == 0 { deltas[0] } else { vote + deltas[m] };
             }
             let minus = sign_if_minus(vote);

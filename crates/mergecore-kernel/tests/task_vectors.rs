@@ -53,15 +53,20 @@ fn naive(vectors: &TaskVectors, base: f64, models: &[f64], index: u64) -> f64 {
         Some(model) => return models[model - 1],
         None => {}
     }
+    let divisor = |density: f64| match vectors.rescale {
+        Some(Rescale::Density) if density > 0.0 => density,
+        _ => 1.0,
+    };
+    let divisors: Vec<f64> = vectors.densities.iter().map(|d| divisor(*d)).collect();
+    // Where the last bit of a weighted delta can decide an election it is the definition's.
+    let alike = |values: &[f64]| values.len() <= 2 && values.iter().all(|v| *v == values[0]);
+    let divides = vectors.consensus && !(alike(&vectors.weights) && alike(&divisors));
     let mut deltas = Vec::new();
     for (model, value) in models.iter().enumerate() {
-        let density = vectors.densities[model];
-        let divisor = match vectors.rescale {
-            Some(Rescale::Density) if density > 0.0 => density,
-            _ => 1.0,
-        };
-        let delta = if drops(density, model, index) { 0.0 } else { value - base };
-        deltas.push(delta * (vectors.weights[model] / divisor));
+        let (weight, divisor) = (vectors.weights[model], divisors[model]);
+        let dropped = drops(vectors.densities[model], model, index);
+        let delta = if dropped { 0.0 } else { value - base };
+        deltas.push(if divides { delta / divisor * weight } else { delta * (weight / divisor) });
     }
     let sum = |terms: &[f64]| terms.iter().fold(0.0, |sum, term| sum + term);
     let mixed = if vectors.consensus {

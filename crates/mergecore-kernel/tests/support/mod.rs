@@ -53,7 +53,9 @@ pub(crate) fn rescaled(
 ) -> Vec<f64> {
     let factor = match how {
         None => return kept,
-        Some(Rescale::Density) if density > 0.0 => 1.0 / density,
+        Some(Rescale::Density) if density > 0.0 => {
+            return kept.into_iter().map(|delta| delta / density).collect();
+        }
         Some(Rescale::Density) => 1.0,
         Some(how) => {
             let (before, after) = (norm(deltas, how), norm(&kept, how));
