@@ -48,13 +48,13 @@ fn naive(inputs: &[Vec<f64>], params: &Dare, consensus: bool) -> Vec<f64> {
 fn steps_that_cancel_are_elected_as_the_definition_has_it() {
     let params = Dare::new([0.4, 0.3], [0.53, 0.53], 1);
     let (len, mut random) = (20_000, Random(3));
-    let mut inputs = vec![vec![0.0; len]; 3];
-    for i in 0..len {
-        inputs[0][i] = bf16::narrow(1.0 + f64::from(random.below(100) as u32) / 128.0).widen();
-        let steps = f64::from(1 + random.below(3) as u32) / 128.0;
-        let sign = random.pick(&[-1.0, 1.0]);
-        inputs[1][i] = inputs[0][i] + sign * 3.0 * steps;
-        inputs[2][i] = inputs[0][i] - sign * 4.0 * steps;
+    let mut inputs = vec![Vec::new(); 3];
+    for _ in 0..len {
+        let base = 1.0 + random.below(100) as f64 / 128.0;
+        let step = random.pick(&[-3.0, -2.0, -1.0, 1.0, 2.0, 3.0]) / 128.0;
+        for (input, value) in inputs.iter_mut().zip([base, base + 3.0 * step, base - 4.0 * step]) {
+            input.push(value);
+        }
     }
     let expected = naive(&inputs, &params, true);
     let mut out = vec![0.0; len];

@@ -405,7 +405,8 @@ impl<P: Prune> DeltaApply<P> {
     /// divisor, of which equal deltas cancel either way.
     fn divides(&self) -> bool {
         let alike = |values: &[f64]| values.len() <= 2 && values.iter().all(|v| *v == values[0]);
-        !self.divisors.is_empty() && !(alike(&self.vectors.weights) && alike(&self.divisors))
+        let cancels = alike(&self.vectors.weights) && alike(&self.divisors);
+        !self.divisors.is_empty() && !cancels
     }
 }
 
