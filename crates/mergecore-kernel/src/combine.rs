@@ -1,8 +1,10 @@
 //! A linear combination of the inputs: the apply of every averaging method.
 
-use mergecore_tensor::{DType, Element, Elements, ElementsMut, LANES, Simd, Vectorize, bf16, f16};
+use mergecore_tensor::{
+    DType, Element, Elements, ElementsMut, Simd, Vectorize, bf16, f16, narrow_run,
+};
 
-use crate::{Apply, Tile};
+use crate::{Apply, TILE, Tile};
 
 /// Output = sum of coefficient times input, element by element.
 ///
@@ -158,89 +160,64 @@ impl<I: Element, O: Element> Vectorize for Combine<'_, I, O> {
         let restore = *agreeing_value_stands
             && self.combination.selects().is_none()
             && !self.combination.rounds_to_agreeing::<I, O>();
-        let (out, out_rest) = self.out.as_chunks_mut::<LANES>();
-        let done = out.len() * LANES;
-        if let ([c0, c1], [a, b]) = (&coefficients[..], self.inputs)
-            && *c0 != 0.0
-            && *c1 != 0.0
-        {
-            let (a, b) = (a.as_chunks().0, b.as_chunks().0);
-            for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-                let sums = if restore {
-                    two::<_, true>(*c0, a, *c1, b)
-                } else {
-                    two::<_, false>(*c0, a, *c1, b)
-                };
-                O::narrow_lanes(&sums, out);
+        let used = coefficients.iter().enumerate().filter(|(_, c)| **c != 0.0);
+        let mut sums = [0.0; TILE];
+        for (index, out) in self.out.chunks_mut(TILE).enumerate() {
+            let run = |input: usize| &self.inputs[input][index * TILE..][..out.len()];
+            let sums = &mut sums[..out.len()];
+            add_up(used.clone().map(|(input, c)| (*c, run(input))), sums);
+            if restore {
+                restore_agreeing(self.inputs.len(), run, sums);
             }
-        } else {
-            for (block, out) in out.iter_mut().enumerate() {
-                let lanes = |input: usize| &self.inputs[input].as_chunks().0[block];
-                O::narrow_lanes(&several(coefficients, lanes, self.inputs.len(), restore), out);
-            }
-        }
-        if !out_rest.is_empty() {
-            let padded = |input: &&[I]| {
-                let mut lanes = [I::default(); LANES];
-                lanes[..out_rest.len()].copy_from_slice(&input[done..]);
-                lanes
-            };
-            let inputs: Vec<_> = self.inputs.iter().map(padded).collect();
-            let sums = several(coefficients, |input| &inputs[input], inputs.len(), restore);
-            for (out, sum) in out_rest.iter_mut().zip(sums) {
-                *out = O::narrow(sum);
-            }
+            narrow_run(sums, out);
         }
     }
 }
 
-/// The combination of two inputs, by far the most frequent.
+/// Sums runs times their coefficients, in order; without a run, to zeros.
 #[inline(always)]
-fn two<I: Element, const RESTORE: bool>(
-    c0: f64,
-    a: &[I; LANES],
-    c1: f64,
-    b: &[I; LANES],
-) -> [f64; LANES] {
-    let mut sums = [0.0; LANES];
-    for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-        let wide = a.widen();
-        let mixed = c0 * wide + c1 * b.widen();
-        *sum = if RESTORE && a.is_identical(*b) { wide } else { mixed };
+fn add_up<'a, I: Element>(mut terms: impl Iterator<Item = (f64, &'a [I])>, sums: &mut [f64]) {
+    match (terms.next(), terms.next()) {
+        (Some((c0, a)), Some((c1, b))) => {
+            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+                *sum = c0 * a.widen() + c1 * b.widen();
+            }
+        }
+        (Some((c, a)), None) => {
+            for (sum, a) in sums.iter_mut().zip(a) {
+                *sum = c * a.widen();
+            }
+        }
+        (None, _) => sums.fill(0.0),
     }
-    sums
+    for (c, a) in terms {
+        for (sum, a) in sums.iter_mut().zip(a) {
+            *sum += c * a.widen();
+        }
+    }
 }
 
+/// Puts the inputs' value where they all have the same.
 #[inline(always)]
-fn several<'a, I: Element>(
-    coefficients: &[f64],
-    lanes: impl Fn(usize) -> &'a [I; LANES],
+fn restore_agreeing<'a, I: Element>(
     inputs: usize,
-    restore: bool,
-) -> [f64; LANES] {
-    let mut sums = [0.0; LANES];
-    let mut used = coefficients.iter().enumerate().filter(|(_, c)| **c != 0.0);
-    if let Some((input, c)) = used.next() {
-        for (sum, value) in sums.iter_mut().zip(lanes(input)) {
-            *sum = c * value.widen();
+    run: impl Fn(usize) -> &'a [I],
+    sums: &mut [f64],
+) {
+    let first = run(0);
+    if inputs == 2 {
+        for ((sum, first), other) in sums.iter_mut().zip(first).zip(run(1)) {
+            *sum = if first.is_identical(*other) { first.widen() } else { *sum };
+        }
+        return;
+    }
+    let mut agree = [true; TILE];
+    for input in 1..inputs {
+        for ((agree, first), other) in agree.iter_mut().zip(first).zip(run(input)) {
+            *agree &= first.is_identical(*other);
         }
     }
-    for (input, c) in used {
-        for (sum, value) in sums.iter_mut().zip(lanes(input)) {
-            *sum += c * value.widen();
-        }
+    for ((sum, agree), first) in sums.iter_mut().zip(agree).zip(first) {
+        *sum = if agree { first.widen() } else { *sum };
     }
-    if restore {
-        let first = lanes(0);
-        let mut agree = [true; LANES];
-        for input in 1..inputs {
-            for ((agree, value), first) in agree.iter_mut().zip(lanes(input)).zip(first) {
-                *agree &= value.is_identical(*first);
-            }
-        }
-        for ((sum, agree), first) in sums.iter_mut().zip(agree).zip(first) {
-            *sum = if agree { first.widen() } else { *sum };
-        }
-    }
-    sums
 }

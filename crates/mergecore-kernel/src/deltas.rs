@@ -597,22 +597,18 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elect<'_, T, NORMALI
                 vote = if m == 0 { deltas[0] } else { vote + deltas[m] };
             }
             let minus = sign_if_minus(vote);
-            let (mut mixed, mut agree) = (0.0, [false; N]);
+            let (mut mixed, mut agree) = (0.0, [false; 3]);
             for m in 0..N {
                 agree[m] = agrees(minus, deltas[m]);
                 let agreeing = if agree[m] { deltas[m] } else { 0.0 };
                 mixed = if m == 0 { agreeing } else { mixed + agreeing };
             }
             if NORMALIZE {
-                // Looked up by selection: half of the table remains after each model.
-                let mut inverses = inverses;
-                for m in (0..N).rev() {
-                    for subset in 0..1 << m {
-                        let with = inverses[subset | 1 << m];
-                        inverses[subset] = if agree[m] { with } else { inverses[subset] };
-                    }
-                }
-                mixed *= inverses[0];
+                // Looked up by selection, model by model.
+                let third =
+                    |i: usize| if N > 2 && agree[2] { inverses[i | 4] } else { inverses[i] };
+                let second = |i: usize| if agree[1] { third(i | 2) } else { third(i) };
+                mixed *= if agree[0] { second(1) } else { second(0) };
             }
             *out = added(base, lambda * mixed);
         }

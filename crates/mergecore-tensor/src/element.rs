@@ -74,11 +74,11 @@ pub trait Element:
     /// ```
     fn is_identical(self, other: Self) -> bool;
 
-    /// [`narrow`](Self::narrow) of a fixed number of values at once, in a form that
-    /// vectorises.
+    /// [`narrow`](Self::narrow) of all but unusual values, in a form that vectorises;
+    /// `seen` tells afterwards whether there were such.
     #[doc(hidden)]
     #[inline(always)]
-    fn narrow_lanes(values: &[f64; LANES], out: &mut [Self; LANES]) {
+    fn narrow_usual(values: &[f64; LANES], _seen: &mut Magnitudes, out: &mut [Self; LANES]) {
         for (narrow, value) in out.iter_mut().zip(values) {
             *narrow = Self::narrow(*value);
         }
@@ -101,9 +101,71 @@ pub trait Element:
     fn elements_mut(slice: &mut [Self]) -> ElementsMut<'_>;
 }
 
-/// Values that [`Element::narrow_lanes`] rounds at once.
+/// Values that [`Element::narrow_usual`] rounds at once.
+pub(crate) const LANES: usize = 64;
+
+/// Rounds a run of values: all of them quickly and, where some are unusual, all again. Meant
+/// for runs of some hundreds, so that this costs little.
 #[doc(hidden)]
-pub const LANES: usize = 32;
+#[inline(always)]
+pub fn narrow_run<T: Element>(values: &[f64], out: &mut [T]) {
+    let mut seen = Magnitudes::none();
+    let (groups, rest) = out.as_chunks_mut();
+    let (wide, wide_rest) = values.as_chunks();
+    for (values, out) in wide.iter().zip(groups) {
+        T::narrow_usual(values, &mut seen, out);
+    }
+    for (narrow, value) in rest.iter_mut().zip(wide_rest) {
+        *narrow = T::narrow(*value);
+    }
+    if seen.unusual() {
+        narrow_each(values, out);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn narrow_each<T: Element>(values: &[f64], out: &mut [T]) {
+    for (narrow, value) in out.iter_mut().zip(values) {
+        *narrow = T::narrow(*value);
+    }
+}
+
+/// The magnitudes of the `f32`s between values and what they are rounded to, as bits.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Magnitudes {
+    /// Less one, so that zero is the greatest of all.
+    least: [u32; LANES],
+    greatest: [u32; LANES],
+}
+
+impl Magnitudes {
+    #[inline(always)]
+    fn none() -> Self {
+        Magnitudes { least: [u32::MAX; LANES], greatest: [0; LANES] }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, bits: &[u32; LANES]) {
+        for i in 0..LANES {
+            let magnitude = bits[i] & 0x7fff_ffff;
+            self.least[i] = self.least[i].min(magnitude.wrapping_sub(1));
+            self.greatest[i] = self.greatest[i].max(magnitude);
+        }
+    }
+
+    /// Whether a value was NaN or lay between zero and the smallest normal `f32`.
+    #[inline(always)]
+    fn unusual(&self) -> bool {
+        let (mut least, mut greatest) = (u32::MAX, 0);
+        for i in 0..LANES {
+            least = least.min(self.least[i]);
+            greatest = greatest.max(self.greatest[i]);
+        }
+        (least < 0x007f_ffff) | (greatest > 0x7f80_0000)
+    }
+}
 
 macro_rules! views {
     ($variant:ident) => {
@@ -196,21 +258,17 @@ impl Element for bf16 {
 
     #[inline(always)]
     fn narrow(value: f64) -> Self {
-        let bits = f32_rounded_to_odd(value).to_bits();
-        let even = (bits >> 16) & 1;
-        let rounded = bits.wrapping_add(0x7fff + even) >> 16;
+        let rounded = bf16_from_odd(f32_rounded_to_odd(value).to_bits());
         let bits = if value.is_nan() { 0x7fc0 } else { rounded };
         bf16::from_bits(bits as u16)
     }
 
     #[inline(always)]
-    fn narrow_lanes(values: &[f64; LANES], out: &mut [Self; LANES]) {
-        let Some(odd) = lanes_rounded_to_odd(values) else {
-            return narrow_each(values, out);
-        };
+    fn narrow_usual(values: &[f64; LANES], seen: &mut Magnitudes, out: &mut [Self; LANES]) {
+        let odd = usual_rounded_to_odd(values);
+        seen.add(&odd);
         for (narrow, odd) in out.iter_mut().zip(odd) {
-            let even = (odd >> 16) & 1;
-            *narrow = bf16::from_bits((odd.wrapping_add(0x7fff + even) >> 16) as u16);
+            *narrow = bf16::from_bits(bf16_from_odd(odd) as u16);
         }
     }
 }
@@ -250,14 +308,21 @@ impl Element for f16 {
     }
 
     #[inline(always)]
-    fn narrow_lanes(values: &[f64; LANES], out: &mut [Self; LANES]) {
-        let Some(odd) = lanes_rounded_to_odd(values) else {
-            return narrow_each(values, out);
-        };
+    fn narrow_usual(values: &[f64; LANES], seen: &mut Magnitudes, out: &mut [Self; LANES]) {
+        let odd = usual_rounded_to_odd(values);
+        seen.add(&odd);
         for (narrow, odd) in out.iter_mut().zip(odd) {
             *narrow = f16::from_bits(f16_from_odd(odd) as u16);
         }
     }
+}
+
+/// The bits of the bf16 nearest to a number, given as the bits of an `f32` that was
+/// rounded to odd.
+#[inline(always)]
+fn bf16_from_odd(bits: u32) -> u32 {
+    let even = (bits >> 16) & 1;
+    bits.wrapping_add(0x7fff + even) >> 16
 }
 
 /// The bits of the f16 nearest to a number, given as the bits of an `f32` that was
@@ -290,35 +355,17 @@ fn f32_rounded_to_odd(value: f64) -> f32 {
 }
 
 /// As [`f32_rounded_to_odd`], by integer operations, which are faster: the bits of the
-/// `f32`s, or `None` where a value is NaN or lies between zero and the smallest normal
-/// `f32`, where this way would round twice.
+/// `f32`s. Wrong where a value is NaN or lies between zero and the smallest normal `f32`,
+/// where this way rounds twice.
 #[inline(always)]
-fn lanes_rounded_to_odd(values: &[f64; LANES]) -> Option<[u32; LANES]> {
+fn usual_rounded_to_odd(values: &[f64; LANES]) -> [u32; LANES] {
     // What f32 has no room for, all in the last bits of an f64's significand.
     const REST: u64 = (1 << 29) - 1;
-    let mut odd = [0; LANES];
-    for (odd, value) in odd.iter_mut().zip(values) {
+    values.map(|value| {
         let bits = value.to_bits();
         let sticky = bits | ((bits & REST) + REST);
-        *odd = (f64::from_bits(sticky & !REST) as f32).to_bits();
-    }
-    // Both ends by one comparison: zero wraps round to the largest number.
-    let (mut least, mut greatest) = (u32::MAX, 0);
-    for bits in odd {
-        let magnitude = bits & 0x7fff_ffff;
-        least = least.min(magnitude.wrapping_sub(1));
-        greatest = greatest.max(magnitude);
-    }
-    let unusual = (least < 0x007f_ffff) | (greatest > 0x7f80_0000);
-    if unusual { None } else { Some(odd) }
-}
-
-#[cold]
-#[inline(never)]
-fn narrow_each<T: Element>(values: &[f64; LANES], out: &mut [T; LANES]) {
-    for (narrow, value) in out.iter_mut().zip(values) {
-        *narrow = T::narrow(*value);
-    }
+        (f64::from_bits(sticky & !REST) as f32).to_bits()
+    })
 }
 
 impl Simd {
@@ -381,13 +428,9 @@ impl<T: Element> Vectorize for Narrow<'_, T> {
 
     #[inline(always)]
     fn vectorize(self) {
-        let (values, rest) = self.values.as_chunks::<LANES>();
-        let (out, out_rest) = self.out.as_chunks_mut::<LANES>();
-        for (values, out) in values.iter().zip(out) {
-            T::narrow_lanes(values, out);
-        }
-        for (narrow, value) in out_rest.iter_mut().zip(rest) {
-            *narrow = T::narrow(*value);
+        // Short runs, lest one unusual value make many slow.
+        for (out, values) in self.out.chunks_mut(512).zip(self.values.chunks(512)) {
+            narrow_run(values, out);
         }
     }
 }
@@ -419,20 +462,20 @@ mod tests {
         assert_eq!(bf16::narrow(value).to_bits(), expected, "bf16 {value:e}");
         let expected = naive_narrow(value, 0x7c00, |b| f16::from_bits(b).to_f64());
         assert_eq!(f16::narrow(value).to_bits(), expected, "f16 {value:e}");
-        check_lanes(&[value; LANES]);
-        let mut mixed = [1.0 / 3.0; LANES];
+        check_run(&[value; 40]);
+        let mut mixed = [1.0 / 3.0; 40];
         mixed[5] = value;
-        check_lanes(&mixed);
+        check_run(&mixed);
     }
 
     /// Rounding many at once gives what rounding each does, with every instruction set.
-    fn check_lanes(values: &[f64]) {
+    fn check_run(values: &[f64]) {
         fn of<T: Element + PartialEq>(values: &[f64]) {
             let each: Vec<T> = values.iter().map(|value| T::narrow(*value)).collect();
             for simd in Simd::available() {
-                let mut lanes = vec![T::default(); values.len()];
-                simd.narrow(values, &mut lanes);
-                let equal = each.iter().zip(&lanes).all(|(a, b)| a.is_identical(*b));
+                let mut run = vec![T::default(); values.len()];
+                simd.narrow(values, &mut run);
+                let equal = each.iter().zip(&run).all(|(a, b)| a.is_identical(*b));
                 assert!(equal, "{} {simd} {values:?}", T::DTYPE);
             }
         }
@@ -504,11 +547,14 @@ mod tests {
         }
         assert_eq!(f32::narrow(-f64::NAN).to_bits(), 0x7fc0_0000);
         assert_eq!(f64::narrow(-f64::NAN).to_bits(), 0x7ff8_0000_0000_0000);
-        let mut odd = [0.5; 2 * LANES + 3];
+        // One run without anything unusual, runs with something, and the end of one.
+        let mut odd = [0.5; 2_503];
         odd[3] = f64::from_bits(f64::NAN.to_bits() | 0xbeef);
-        odd[LANES + 1] = -f64::NAN;
-        odd[2 * LANES + 1] = f64::INFINITY;
-        check_lanes(&odd);
+        odd[1_030] = -f64::NAN;
+        odd[1_540] = 1e-39;
+        odd[2_060] = f64::INFINITY;
+        odd[2_501] = -1e-320;
+        check_run(&odd);
     }
 
     #[test]

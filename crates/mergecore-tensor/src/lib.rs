@@ -13,7 +13,7 @@ compile_error!("checkpoints are little-endian, and so is every CPU that this cra
 
 pub use bytes::{narrow_bytes, widen_bytes};
 pub use dtype::{DType, ParseDTypeError};
-pub use element::{Element, LANES};
+pub use element::{Element, narrow_run};
 pub use elements::{Elements, ElementsMut};
 pub use half::{bf16, f16};
 pub use nonfinite::NonFinite;
