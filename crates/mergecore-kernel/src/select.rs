@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use mergecore_tensor::{Elements, Simd, Vectorize};
 
-use crate::{BLOCK, Extent, KernelError, Order, Scan, Step, TILE, Tile};
+use crate::{Extent, KernelError, Order, Scan, Step, TILE, Tile};
 
 /// Keys to select among: one or more lanes (one a model, say), each with one key
 /// an element.
@@ -174,14 +174,16 @@ const MAX_KEY: u64 = i64::MAX as u64;
 /// Of a tensor of at most so many elements no sample is taken.
 const SMALL: u64 = 8 * TILE as u64;
 
-/// Blocks that a sample is taken of, at most.
-const SAMPLED_BLOCKS: u64 = 256;
+/// Runs that a sample consists of, at most.
+const RUNS: u64 = 256;
 
-/// Elements of a sample, unless there are too many or too few blocks.
-const SAMPLE: u64 = 1 << 17;
+/// Standard deviations of the sampled rank by which the range is wider on either side. The
+/// cutoff lies beyond in one tensor of 400, which then takes another pass: cheaper than to
+/// write down more keys of all.
+const MARGIN: f64 = 3.0;
 
-/// Standard deviations of the sampled rank by which the range is wider on either side.
-const MARGIN: f64 = 5.0;
+/// Parts of a tensor, at most, in which equal keys are counted apart.
+const PARTS: u64 = 1 << 12;
 
 /// Keys that a partial writes down, all lanes together: 4 MiB.
 const LOG: usize = 1 << 18;
@@ -211,9 +213,9 @@ enum Lane {
         high: u64,
         needed: u64,
     },
-    /// The cutoff's key is known, and the block in which the last kept one of the equal
+    /// The cutoff's key is known, and the part in which the last kept one of the equal
     /// elements lies: it is the `needed`-th there.
-    Block {
+    Part {
         key: u64,
         start: u64,
         needed: u64,
@@ -234,9 +236,9 @@ enum Found {
 struct InRange {
     above: u64,
     /// Those equal to the greatest of the range.
-    top: ByBlock,
+    top: ByPart,
     /// Those equal to the least, where it is another.
-    bottom: ByBlock,
+    bottom: ByPart,
     between: Between,
     binning: Binning,
 }
@@ -249,17 +251,16 @@ enum Between {
     Bins(Vec<Bin>),
 }
 
-/// Numbers of elements by block, each with the block's first element.
+/// Numbers of elements by [`part`], each with the part's first element.
 #[derive(Default)]
-struct ByBlock(Vec<(u64, u64)>);
+struct ByPart(Vec<(u64, u64)>);
 
-impl ByBlock {
-    fn add(&mut self, index: u64, count: u64) {
-        let block = index - index % BLOCK;
+impl ByPart {
+    fn add(&mut self, part: u64, count: u64) {
         match self.0.last_mut() {
             _ if count == 0 => {}
-            Some((last, total)) if *last == block => *total += count,
-            _ => self.0.push((block, count)),
+            Some((last, total)) if *last == part => *total += count,
+            _ => self.0.push((part, count)),
         }
     }
 
@@ -270,9 +271,11 @@ impl ByBlock {
     /// Where the `needed`-th of elements of this key lies, in index order.
     fn place(mut self, key: u64, mut needed: u64) -> Lane {
         self.0.sort_unstable();
-        for (start, count) in self.0 {
+        // Of a part there is one number from each worker that saw some of it.
+        for counts in self.0.chunk_by(|a, b| a.0 == b.0) {
+            let count = counts.iter().map(|(_, count)| count).sum();
             if needed <= count {
-                return Lane::Block { key, start, needed };
+                return Lane::Part { key, start: counts[0].0, needed };
             }
             needed -= count;
         }
@@ -336,8 +339,9 @@ impl<K: Keys> SelectScan<K> {
                 let bounds = bounds(*low, *high);
                 let counts = simd.run(Split { keys, bounds: &bounds, between: &mut between });
                 found.above += u64::from(counts.above);
-                found.top.add(start, u64::from(counts.top));
-                found.bottom.add(start, u64::from(counts.bottom));
+                let part = start - start % part(self.extent);
+                found.top.add(part, u64::from(counts.top));
+                found.bottom.add(part, u64::from(counts.bottom));
                 for at in flagged(&between) {
                     found.between.note(key(keys[at]), start + at as u64, found.binning);
                 }
@@ -346,8 +350,8 @@ impl<K: Keys> SelectScan<K> {
                     found.between.bin(found.binning);
                 }
             }
-            (Lane::Block { key, start: block, .. }, Found::Indices(indices))
-                if (*block..block + BLOCK).contains(&start) =>
+            (Lane::Part { key, start: first, .. }, Found::Indices(indices))
+                if (*first..first + part(self.extent)).contains(&start) =>
             {
                 let Bounds { low, from, .. } = bounds(*key, *key);
                 // Else none of these keys can be that one.
@@ -374,14 +378,21 @@ fn flagged(bytes: &[u8; TILE]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Runs from the beginnings of evenly spread blocks.
+/// Evenly spread runs of whole tiles, in all about as many elements as make the least work:
+/// the more there are, the fewer keys lie in the range that they tell, but each is work too.
 fn sampled(extent: Extent) -> Vec<Range<u64>> {
-    let blocks = extent.len().div_ceil(BLOCK);
-    let step = blocks.div_ceil(SAMPLED_BLOCKS);
-    let run = SAMPLE / blocks.div_ceil(step) / TILE as u64 * TILE as u64;
-    let run = run.clamp(TILE as u64, 8 * TILE as u64);
-    let starts = (0..blocks).step_by(step as usize).map(|block| block * BLOCK);
-    starts.map(|start| start..extent.len().min(start + run)).collect()
+    let (len, tile) = (extent.len(), TILE as u64);
+    let enough = (1.5 * len as f64).powf(2.0 / 3.0) as u64;
+    let runs = enough.div_ceil(tile).min(RUNS);
+    let run = enough.div_ceil(runs).next_multiple_of(tile);
+    let step = len.div_ceil(runs).next_multiple_of(tile);
+    (0..len).step_by(step as usize).map(|start| start..len.min(start + run)).collect()
+}
+
+/// Elements of the parts in which equal keys are counted apart: of one of them the keys are
+/// looked at again.
+fn part(extent: Extent) -> u64 {
+    extent.len().div_ceil(PARTS).next_multiple_of(TILE as u64)
 }
 
 impl<K: Keys> Scan for SelectScan<K> {
@@ -397,18 +408,18 @@ impl<K: Keys> Scan for SelectScan<K> {
         for lane in &self.lanes {
             match lane {
                 Lane::Done(_) => {}
-                Lane::Block { start, .. } => starts.push(*start),
+                Lane::Part { start, .. } => starts.push(*start),
                 Lane::Sample { .. } => samples = true,
                 _ => return vec![Range { start: 0, end: extent.len() }],
             }
         }
         if samples {
-            // All lanes begin with a sample, so that none is at a block yet.
+            // All lanes begin with a sample, so that none is at a part yet.
             return sampled(extent);
         }
         starts.sort_unstable();
         starts.dedup();
-        starts.into_iter().map(|start| start..extent.len().min(start + BLOCK)).collect()
+        starts.into_iter().map(|start| start..extent.len().min(start + part(extent))).collect()
     }
 
     fn empty(&self) -> Vec<Found> {
@@ -417,12 +428,12 @@ impl<K: Keys> Scan for SelectScan<K> {
             Lane::Sample { .. } => Found::Sample(Vec::new()),
             Lane::Search { low, high, .. } => Found::Range(InRange {
                 above: 0,
-                top: ByBlock::default(),
-                bottom: ByBlock::default(),
+                top: ByPart::default(),
+                bottom: ByPart::default(),
                 between: Between::Log(Vec::new()),
                 binning: Binning::new(*low, *high),
             }),
-            Lane::Block { .. } => Found::Indices(Vec::new()),
+            Lane::Part { .. } => Found::Indices(Vec::new()),
         };
         self.lanes.iter().map(empty).collect()
     }
@@ -720,14 +731,17 @@ fn guess(mut sample: Vec<u64>, needed: u64, len: u64) -> Lane {
     let drawn = sample.len() as f64;
     let share = needed as f64 / len as f64;
     let margin = MARGIN * (drawn * share * (1.0 - share)).sqrt() + 8.0;
-    // Counted from the greatest.
-    let mut at = |rank: f64| {
-        let rank = rank as usize;
-        *sample.select_nth_unstable_by(rank, |a, b| b.cmp(a)).1
-    };
+    // Counted from the greatest; first the lower end, so that the other is among fewer.
     let (first, last) = (drawn * share - margin, drawn * share + margin);
-    let high = if first < 0.0 { MAX_KEY } else { at(first).max(1) };
-    let low = if last >= drawn { 1 } else { at(last).max(1) };
+    let mut above = &mut sample[..];
+    let mut at = |rank: f64| {
+        let (greater, key, _) =
+            std::mem::take(&mut above).select_nth_unstable_by(rank as usize, |a, b| b.cmp(a));
+        above = greater;
+        (*key).max(1)
+    };
+    let low = if last >= drawn { 1 } else { at(last) };
+    let high = if first < 0.0 { MAX_KEY } else { at(first) };
     Lane::Search { low, high, needed }
 }
 
@@ -738,7 +752,7 @@ impl Lane {
             (Lane::Search { low, high, needed }, Found::Range(found)) => {
                 found.advance(low, high, needed)
             }
-            (Lane::Block { key, needed, .. }, Found::Indices(mut indices)) => {
+            (Lane::Part { key, needed, .. }, Found::Indices(mut indices)) => {
                 indices.sort_unstable();
                 let equal_below =
                     indices.get(needed as usize - 1).map_or(u64::MAX, |last| last + 1);

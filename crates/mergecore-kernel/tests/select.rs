@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use mergecore_kernel::{
     BLOCK, Combination, Cutoff, Elements, ElementsMut, Extent, Kernel, KernelError, Keys, Simd,
-    Step, Tile, magnitude_key, select,
+    Step, TILE, Tile, Worker, magnitude_key, select,
 };
 use proptest::prelude::*;
 use support::{Random, merged, run_by_blocks};
@@ -209,15 +209,26 @@ fn lanes_do_not_disturb_each_other() {
     check(&lanes, &[0, n, 1, 2 * BLOCK, n - 1, 1, 0, 5]);
 }
 
-/// Blocks of which the first elements, a sample of which is taken, are unlike the others:
-/// `at_head` says the magnitudes there, `later` those after.
+/// Elements of which those that a sample is taken of are unlike the others: `inside` says
+/// the magnitudes of the former, `outside` those of the latter.
 fn unlike_its_sample(
     len: usize,
-    mut at_head: impl FnMut() -> f64,
-    mut later: impl FnMut() -> f64,
+    mut inside: impl FnMut() -> f64,
+    mut outside: impl FnMut() -> f64,
 ) -> Vec<f64> {
-    let in_sample = |index: usize| index % BLOCK as usize <= 4_096;
-    signed((0..len).map(|index| if in_sample(index) { at_head() } else { later() }).collect())
+    let extent = Extent { rows: 1, columns: len as u64 };
+    let then = |_| Ok(Step::apply(Combination::select(0, 1)));
+    let Ok(Step::Scan(scan)) = select(Magnitudes, &[extent.len() / 2], extent, then) else {
+        panic!("{len} elements are not sampled");
+    };
+    let mut sampled = vec![false; len];
+    for range in scan.ranges(extent) {
+        sampled[range.start as usize..range.end as usize].fill(true);
+    }
+    assert!(sampled.iter().filter(|sampled| **sampled).count() < len / 4);
+    signed(
+        sampled.into_iter().map(|inside_it| if inside_it { inside() } else { outside() }).collect(),
+    )
 }
 
 /// Asserts that with every instruction set the elements are kept that the sort keeps, after
@@ -338,6 +349,41 @@ fn cutoffs_at_and_between_the_ends_of_a_range() {
     let lanes = [&values[..]; 5];
     let counts = [fours - 1, fours, fours + 1, fours + rare, fours + rare + 1];
     check_scans("five lanes", &lanes, &counts, [3; 2]);
+}
+
+/// Workers that each see a piece of every part in which equal keys are counted.
+#[test]
+fn parts_seen_by_several_workers_are_counted_once() {
+    let mut random = Random(16);
+    let values: Vec<f32> = (0..3 << 20).map(|_| 1.0 + random.below(4) as f32).collect();
+    let extent = Extent::of(&[values.len()]);
+    for count in [extent.len() / 3, extent.len() / 2 + 1] {
+        let found: Arc<Mutex<Vec<Cutoff>>> = Arc::default();
+        let mut step = Selection { counts: vec![count], found: Arc::clone(&found) }
+            .first(extent)
+            .expect("a step");
+        let mut worker = Worker::new();
+        while let Step::Scan(scan) = step {
+            let mut partials: Vec<_> = (0..3).map(|_| scan.empty()).collect();
+            let tiles = scan.ranges(extent).into_iter().flat_map(|range| {
+                range.clone().step_by(TILE).map(move |at| at..range.end.min(at + TILE as u64))
+            });
+            let tiles: Vec<_> = tiles.collect();
+            for (index, tile) in tiles.iter().enumerate().rev() {
+                let input = Elements::from(&values[tile.start as usize..tile.end as usize]);
+                worker.fold(&*scan, &mut partials[index % 3], tile.start, extent, &[input]);
+            }
+            let mut total = scan.empty();
+            partials.into_iter().for_each(|partial| scan.combine(&mut total, partial));
+            step = scan.finish(total).expect("a step");
+        }
+        let cutoff = found.lock().expect("not poisoned")[0];
+        let wide: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
+        let keeps = |index: usize| cutoff.keeps(magnitude_key(wide[index]), index as u64);
+        let kept: Vec<bool> = (0..values.len()).map(keeps).collect();
+        assert_eq!(kept.iter().filter(|kept| **kept).count() as u64, count);
+        assert!(kept == naive(&wide, count), "{cutoff:?}");
+    }
 }
 
 proptest! {
