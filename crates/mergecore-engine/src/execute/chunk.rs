@@ -14,7 +14,7 @@ use crate::plan::TensorInput;
 #[derive(Default)]
 pub(super) struct Buffers {
     pub(super) worker: Worker,
-    pub(super) inputs: Vec<Buffer>,
+    pub(super) inputs: Inputs,
     pub(super) output: Buffer,
     pub(super) outputs: Outputs,
 }
@@ -24,18 +24,56 @@ impl Buffers {
         Buffers { worker: Worker::with_simd(simd), ..Buffers::default() }
     }
 
-    /// Reads a run of elements of every input.
+    /// Makes the first input, as it is stored, the output.
+    pub(super) fn pass_on(&mut self) {
+        self.inputs.hold = None;
+        std::mem::swap(&mut self.inputs.buffers[0], &mut self.output);
+    }
+}
+
+/// A run of elements of every input of a tensor.
+#[derive(Default)]
+pub(super) struct Inputs {
+    buffers: Vec<Buffer>,
+    /// The tensor's index and the run.
+    hold: Option<(usize, Range<u64>)>,
+}
+
+impl Inputs {
+    /// Reads a run of a tensor's inputs, unless it is there from the pass before.
     pub(super) fn read(
         &mut self,
+        tensor: usize,
         inputs: &[TensorInput],
-        elements: &Range<u64>,
+        run: Range<u64>,
     ) -> Result<(), IoError> {
-        self.inputs.resize_with(inputs.len(), Buffer::default);
-        for (buffer, input) in self.inputs.iter_mut().zip(inputs) {
-            buffer.resize(input.source.dtype(), (elements.end - elements.start) as usize);
-            input.source.read(elements.clone(), buffer.bytes_mut())?;
+        if self.hold.as_ref().is_some_and(|hold| *hold == (tensor, run.clone())) {
+            return Ok(());
         }
+        self.hold = None;
+        self.buffers.resize_with(inputs.len(), Buffer::default);
+        for (buffer, input) in self.buffers.iter_mut().zip(inputs) {
+            buffer.resize(input.source.dtype(), (run.end - run.start) as usize);
+            input.source.read(run.clone(), buffer.bytes_mut())?;
+        }
+        self.hold = Some((tensor, run));
         Ok(())
+    }
+
+    /// The whole run of each input, as it is stored.
+    pub(super) fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// A part of the run, of each input.
+    ///
+    /// # Panics
+    /// As [`Buffer::elements`], and where nothing or another run is held.
+    pub(super) fn part(&self, elements: &Range<u64>) -> Vec<Elements<'_>> {
+        let (_, run) = self.hold.as_ref().expect("read before");
+        let at = (elements.start - run.start) as usize;
+        let len = (elements.end - elements.start) as usize;
+        self.buffers.iter().map(|buffer| buffer.elements().part(at, len)).collect()
     }
 }
 

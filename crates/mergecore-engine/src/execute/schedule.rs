@@ -76,12 +76,15 @@ impl<'a> Schedule<'a> {
     pub(super) fn work(&self, worker: usize) {
         let mut buffers = Buffers::new(self.job.options.simd);
         let _wake = WakeOnPanic(self);
-        while let Some((tensor, chunk)) = self.claim() {
-            match tensor.run(self.job, worker, &chunk, &mut buffers) {
+        let mut last = None;
+        while let Some((tensor, chunk)) = self.claim(last) {
+            last = Some(tensor.index);
+            let done = tensor.run(self.job, worker, &chunk, &mut buffers);
+            self.report_written(buffers.outputs.write_some(self.job.writer));
+            match done {
                 Ok(()) => self.complete_chunk(&tensor),
                 Err(error) => self.fail(tensor.index, error),
             }
-            self.report_written(buffers.outputs.write_some(self.job.writer));
         }
         if !self.queue().failed() {
             self.report_written(buffers.outputs.write_all(self.job.writer));
@@ -108,8 +111,9 @@ impl<'a> Schedule<'a> {
         self.changed.notify_all();
     }
 
-    /// The next chunk to do; waits where other workers must finish first.
-    fn claim(&self) -> Option<(Arc<Active<'a>>, Range<u64>)> {
+    /// The next chunk to do, of the tensor of the last one if it has any: this worker may
+    /// have read them already. Waits where other workers must finish first.
+    fn claim(&self, last: Option<usize>) -> Option<(Arc<Active<'a>>, Range<u64>)> {
         let mut queue = self.queue();
         loop {
             if queue.failed() {
@@ -120,11 +124,15 @@ impl<'a> Schedule<'a> {
                 self.fail(0, EngineError::Cancelled);
                 return None;
             }
-            for entry in &mut queue.active {
-                if let Some(chunk) = entry.chunks.pop_front() {
-                    entry.running += 1;
-                    return Some((Arc::clone(&entry.tensor), chunk));
-                }
+            let ready = |entry: &&mut Entry<'_>| !entry.chunks.is_empty();
+            let mut entries = queue.active.iter_mut().filter(ready);
+            let first = entries.next();
+            let own = entries.find(|entry| Some(entry.tensor.index) == last);
+            if let Some(entry) = own.or(first)
+                && let Some(chunk) = entry.chunks.pop_front()
+            {
+                entry.running += 1;
+                return Some((Arc::clone(&entry.tensor), chunk));
             }
             if queue.next < self.job.plan.tensors.len() {
                 let index = queue.next;

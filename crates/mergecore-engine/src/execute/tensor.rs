@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use mergecore_kernel::{
-    Apply, Elements, ErasedPartial, ErasedScan, Extent, KernelError, Order, Step, blocks,
+    Apply, ErasedPartial, ErasedScan, Extent, KernelError, Order, Step, blocks,
 };
 use mergecore_tensor::NonFinite;
 
 use super::Job;
-use super::chunk::{Buffer, Buffers, join};
+use super::chunk::{Buffers, join};
 use crate::EngineError;
 use crate::hash::{PieceHasher, TensorHash};
 use crate::plan::{Operation, PlannedTensor};
@@ -59,6 +59,8 @@ pub(super) struct Active<'a> {
     pub(super) index: usize,
     pub(super) tensor: &'a PlannedTensor,
     extent: Extent,
+    /// Whether it is read all at once, so that later passes find it in memory.
+    is_one_chunk: bool,
     /// Read by the workers on its chunks, replaced between passes.
     pass: RwLock<Pass>,
     state: Mutex<State>,
@@ -105,6 +107,7 @@ impl<'a> Active<'a> {
             index,
             tensor,
             extent,
+            is_one_chunk: extent.len() <= job.budget.chunk(tensor),
             pass: RwLock::new(Pass::Done),
             state: Mutex::new(State {
                 inspect: false,
@@ -174,7 +177,8 @@ impl<'a> Active<'a> {
         if self.copied_by_kernel(job, elements)? {
             return Ok(());
         }
-        buffers.read(&self.tensor.inputs, elements)?;
+        let run = if self.is_one_chunk { 0..self.extent.len() } else { elements.clone() };
+        buffers.inputs.read(self.index, &self.tensor.inputs, run)?;
         match &*self.pass.read().unwrap_or_else(PoisonError::into_inner) {
             Pass::Copy => self.copy(elements, buffers),
             Pass::Scan(scan) => self.scan(job, worker, &**scan, elements, buffers),
@@ -214,7 +218,7 @@ impl<'a> Active<'a> {
 
     fn copy(&self, elements: &Range<u64>, buffers: &mut Buffers) {
         let size = self.tensor.dtype.size();
-        let Some((first, others)) = buffers.inputs.split_first() else { return };
+        let Some((first, others)) = buffers.inputs.buffers().split_first() else { return };
         for (index, other) in
             others.iter().enumerate().filter(|(_, other)| other.bytes() != first.bytes())
         {
@@ -225,7 +229,7 @@ impl<'a> Active<'a> {
             state.differs = Some(state.differs.map_or(found, |known| known.min(found)));
         }
         self.hash_inputs(elements, buffers);
-        std::mem::swap(&mut buffers.inputs[0], &mut buffers.output);
+        buffers.pass_on();
         self.write(elements, buffers);
     }
 
@@ -239,7 +243,7 @@ impl<'a> Active<'a> {
     ) {
         self.note_nonfinite(job, elements.start, buffers);
         let Buffers { worker: tiles, inputs, .. } = buffers;
-        let inputs: Vec<Elements<'_>> = inputs.iter().map(Buffer::elements).collect();
+        let inputs = inputs.part(elements);
         match scan.order() {
             Order::Any => {
                 let mine = self.state().by_worker.remove(&worker);
@@ -284,7 +288,7 @@ impl<'a> Active<'a> {
         self.note_nonfinite(job, elements.start, buffers);
         let Buffers { worker, inputs, output, .. } = buffers;
         output.resize(self.tensor.dtype, (elements.end - elements.start) as usize);
-        let inputs: Vec<Elements<'_>> = inputs.iter().map(Buffer::elements).collect();
+        let inputs = inputs.part(elements);
         worker.apply(apply, elements.start, self.extent, &inputs, &mut output.elements_mut());
         self.hash_inputs(elements, buffers);
         self.write(elements, buffers);
@@ -295,7 +299,7 @@ impl<'a> Active<'a> {
         if !self.state().inspect {
             return;
         }
-        for (index, input) in buffers.inputs.iter().enumerate() {
+        for (index, input) in buffers.inputs.buffers().iter().enumerate() {
             if let Some(found) = input.elements().find_nonfinite(job.options.simd) {
                 let known = &mut self.state().nonfinite[index];
                 *known = join(*known, NonFinite { first: start + found.first, ..found });
@@ -305,7 +309,7 @@ impl<'a> Active<'a> {
 
     fn hash_inputs(&self, elements: &Range<u64>, buffers: &Buffers) {
         for ((hasher, buffer), input) in
-            self.input_hashes.iter().zip(&buffers.inputs).zip(&self.tensor.inputs)
+            self.input_hashes.iter().zip(buffers.inputs.buffers()).zip(&self.tensor.inputs)
         {
             hasher.add(elements.start * input.source.dtype().size() as u64, buffer.bytes());
         }
