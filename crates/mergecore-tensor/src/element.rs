@@ -148,21 +148,18 @@ impl Magnitudes {
 
     #[inline(always)]
     fn add(&mut self, bits: &[u32; LANES]) {
-        for i in 0..LANES {
-            let magnitude = bits[i] & 0x7fff_ffff;
-            self.least[i] = self.least[i].min(magnitude.wrapping_sub(1));
-            self.greatest[i] = self.greatest[i].max(magnitude);
+        for ((least, greatest), bits) in self.least.iter_mut().zip(&mut self.greatest).zip(bits) {
+            let magnitude = bits & 0x7fff_ffff;
+            *least = (*least).min(magnitude.wrapping_sub(1));
+            *greatest = (*greatest).max(magnitude);
         }
     }
 
     /// Whether a value was NaN or lay between zero and the smallest normal `f32`.
     #[inline(always)]
     fn unusual(&self) -> bool {
-        let (mut least, mut greatest) = (u32::MAX, 0);
-        for i in 0..LANES {
-            least = least.min(self.least[i]);
-            greatest = greatest.max(self.greatest[i]);
-        }
+        let least = self.least.iter().fold(u32::MAX, |least, x| least.min(*x));
+        let greatest = self.greatest.iter().fold(0, |greatest, x| greatest.max(*x));
         (least < 0x007f_ffff) | (greatest > 0x7f80_0000)
     }
 }
