@@ -37,9 +37,9 @@ const COEFFICIENTS: [&[f64]; 17] = [
     &[0.0; 4],
 ];
 
-/// Around 32 lanes and around tiles.
+/// Around 64 lanes and around tiles.
 const LENGTHS: [usize; 12] =
-    [0, 1, 31, 32, 33, 95, TILE - 1, TILE, TILE + 1, TILE + 33, 2 * TILE, 2 * TILE + 63];
+    [0, 1, 63, 64, 65, 191, TILE - 1, TILE, TILE + 1, TILE + 65, 2 * TILE, 2 * TILE + 127];
 
 /// The elements of all inputs at one index: some agree, some are zeros of either sign,
 /// and some are extreme, NaN or infinite in a dtype or other.

@@ -26,6 +26,14 @@ impl Keys for Magnitudes {
             *key = magnitude_key(*value);
         }
     }
+
+    fn single_keys(&self, lane: usize, _: Simd, inputs: &[Elements<'_>], out: &mut [i32]) -> bool {
+        let Elements::F32(values) = inputs[lane] else { return false };
+        for (key, value) in out.iter_mut().zip(values) {
+            *key = (value.to_bits() & (u32::MAX >> 1)) as i32;
+        }
+        values.iter().all(|value| value.is_finite())
+    }
 }
 
 impl Kernel for Selection {
@@ -232,20 +240,41 @@ fn unlike_its_sample(
 }
 
 /// Asserts that with every instruction set the elements are kept that the sort keeps, after
-/// so many scans where one and where three partials are filled.
+/// so many scans where one and where three partials are filled; and of the values rounded to
+/// `f32`, whose keys are `f32`s but where some are infinite, after any number.
 fn check_scans(what: &str, lanes: &[&[f64]], counts: &[u64], scans: [usize; 2]) {
+    let label = format!("{what}, {counts:?} of {}", lanes[0].len());
     let inputs: Vec<Elements<'_>> = lanes.iter().map(|lane| Elements::from(*lane)).collect();
+    check_stored(&label, lanes, &inputs, counts, Some(scans));
+    let singles: Vec<Vec<f32>> =
+        lanes.iter().map(|lane| lane.iter().map(|value| *value as f32).collect()).collect();
+    let wide: Vec<Vec<f64>> =
+        singles.iter().map(|lane| lane.iter().map(|value| f64::from(*value)).collect()).collect();
+    let wide: Vec<&[f64]> = wide.iter().map(Vec::as_slice).collect();
+    let inputs: Vec<Elements<'_>> = singles.iter().map(|lane| Elements::from(&lane[..])).collect();
+    check_stored(&format!("{label}, as f32"), &wide, &inputs, counts, None);
+}
+
+fn check_stored(
+    label: &str,
+    lanes: &[&[f64]],
+    inputs: &[Elements<'_>],
+    counts: &[u64],
+    scans: Option<[usize; 2]>,
+) {
     let kept: Vec<Vec<bool>> =
         lanes.iter().zip(counts).map(|(lane, count)| naive(lane, *count)).collect();
     for simd in Simd::available() {
-        for (workers, scans) in [1, 3].into_iter().zip(scans) {
-            let label =
-                format!("{what}, {counts:?} of {}, {workers} workers, {simd}", lanes[0].len());
+        for (index, workers) in [1, 3].into_iter().enumerate() {
+            let label = format!("{label}, {workers} workers, {simd}");
             let found = Arc::default();
             let selection = Selection { counts: counts.to_vec(), found: Arc::clone(&found) };
             let out = &mut vec![0.0f32; lanes[0].len()];
             let out = &mut ElementsMut::from(&mut out[..]);
-            assert_eq!(run_by_blocks((simd, workers), &selection, &inputs, out), scans, "{label}");
+            let needed = run_by_blocks((simd, workers), &selection, inputs, out);
+            if let Some(scans) = scans {
+                assert_eq!(needed, scans[index], "{label}");
+            }
             let found = found.lock().expect("not poisoned");
             for ((values, kept), cutoff) in lanes.iter().zip(&kept).zip(&*found) {
                 let wrong = (0..values.len()).find(|index| {
