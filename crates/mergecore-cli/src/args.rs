@@ -172,7 +172,8 @@ pub(crate) struct MergeArgs {
     /// Threads to use [default: one a core].
     #[arg(long, value_name = "N", value_parser = parse_threads, help_heading = "Resources")]
     threads: Option<u32>,
-    /// Bytes that buffers may take: 64MiB. Changes no byte of the output.
+    /// Bytes that buffers may take, 64MiB say; ties counts with a few MiB a thread besides.
+    /// Changes no byte of the output.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Resources")]
     max_memory: Option<u64>,
     /// Accepted for compatibility: reading is always lazy.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 
 use crate::error::IoError;
 use crate::index::INDEX_FILE;
@@ -48,8 +48,9 @@ pub struct CheckpointWriter {
 struct OutputFile {
     path: PathBuf,
     file: File,
-    /// Held while writing. Systems let one thread at a time write to a file, and may have
-    /// the others wait for it in a loop.
+    /// Held by a thread that writes. Systems let one at a time write to a file and may have
+    /// the others wait for it in a loop: [`try_write`](CheckpointWriter::try_write) looks
+    /// first. Who has nothing else to do waits there, which ends sooner than sleep.
     turn: Mutex<()>,
 }
 
@@ -126,7 +127,7 @@ impl CheckpointWriter {
     pub fn write(&self, tensor: usize, byte_offset: u64, bytes: &[u8]) -> Result<(), IoError> {
         let (shard, at) = self.place(tensor, byte_offset, bytes.len() as u64)?;
         let file = &self.files[shard];
-        let _turn = file.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = file.turn.try_lock();
         self.write_in_turn(tensor, shard, at, bytes)
     }
 

@@ -586,7 +586,8 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elect<'_, T, NORMALI
                 divisors[m] = self.deltas.divisors[m];
             }
         }
-        let (lambda, inverses) = (self.lambda, inverses(&weights));
+        let inverses = if NORMALIZE { inverses(&weights) } else { [1.0; 8] };
+        let lambda = self.lambda;
         for (i, out) in self.out.iter_mut().enumerate() {
             let base = base[i].widen();
             let (mut deltas, mut vote) = ([0.0; N], 0.0);
