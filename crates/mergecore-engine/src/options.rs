@@ -25,7 +25,7 @@ pub struct MergeOptions {
     pub threads: Option<usize>,
     /// Bytes that buffers may take together; `None` sets no limit besides
     /// [`chunk`](Self::chunk) and [`threads`](Self::threads). At the least one block of
-    /// 65,536 elements of the output and of every input is held. Besides these buffers
+    /// 65,536 elements of every input and four of the output are held. Besides these buffers
     /// there are the plan, of some kilobytes a tensor, and what a method counts: for ties a
     /// sample and a list of at most 4 MiB a thread, and as much again while the threads' lists
     /// are joined. Never changes the output.

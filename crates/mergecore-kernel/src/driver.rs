@@ -141,7 +141,8 @@ impl Worker {
     }
 }
 
-/// Splits a range that begins at a multiple of [`BLOCK`] into blocks.
+/// Splits a range that begins at a multiple of [`BLOCK`] into blocks, and another one into
+/// pieces of that length.
 ///
 /// ```
 /// use mergecore_kernel::{BLOCK, blocks};

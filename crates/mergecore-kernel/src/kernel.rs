@@ -179,7 +179,8 @@ pub trait Scan: Send + Sync + 'static {
     }
 
     /// The element ranges to scan, ascending, each beginning at a multiple of
-    /// [`BLOCK`](crate::BLOCK); everything by default.
+    /// [`BLOCK`](crate::BLOCK), or for scans in any order of [`TILE`](crate::TILE); everything
+    /// by default. Drivers cut them at further such multiples.
     #[allow(clippy::single_range_in_vec_init)]
     fn ranges(&self, extent: Extent) -> Vec<Range<u64>> {
         vec![0..extent.len()]

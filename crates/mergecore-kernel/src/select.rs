@@ -177,9 +177,9 @@ const SMALL: u64 = 8 * TILE as u64;
 /// Runs that a sample consists of, at most.
 const RUNS: u64 = 256;
 
-/// Standard deviations of the sampled rank by which the range is wider on either side. The
-/// cutoff lies beyond in one tensor of 400, which then takes another pass: cheaper than to
-/// write down more keys of all.
+/// Standard deviations of the sampled rank by which the range is wider on either side. Of
+/// elements drawn at random, the cutoff would lie beyond in one tensor of 400, which then takes
+/// another pass or a few: cheaper than to write down more keys of all.
 const MARGIN: f64 = 3.0;
 
 /// Parts of a tensor, at most, in which equal keys are counted apart.
@@ -339,9 +339,9 @@ impl<K: Keys> SelectScan<K> {
                 let bounds = bounds(*low, *high);
                 let counts = simd.run(Split { keys, bounds: &bounds, between: &mut between });
                 found.above += u64::from(counts.above);
-                let part = start - start % part(self.extent);
-                found.top.add(part, u64::from(counts.top));
-                found.bottom.add(part, u64::from(counts.bottom));
+                let first = start - start % part(self.extent);
+                found.top.add(first, u64::from(counts.top));
+                found.bottom.add(first, u64::from(counts.bottom));
                 for at in flagged(&between) {
                     found.between.note(key(keys[at]), start + at as u64, found.binning);
                 }
@@ -380,9 +380,11 @@ fn flagged(bytes: &[u8; TILE]) -> impl Iterator<Item = usize> {
 
 /// Evenly spread runs of whole tiles, in all about as many elements as make the least work:
 /// the more there are, the fewer keys lie in the range that they tell, but each is work too.
-fn sampled(extent: Extent) -> Vec<Range<u64>> {
+/// All lanes together sample no more than is written down later.
+fn sampled(extent: Extent, lanes: usize) -> Vec<Range<u64>> {
     let (len, tile) = (extent.len(), TILE as u64);
     let enough = (1.5 * len as f64).powf(2.0 / 3.0) as u64;
+    let enough = enough.min((LOG / lanes) as u64).max(tile);
     let runs = enough.div_ceil(tile).min(RUNS);
     let run = enough.div_ceil(runs).next_multiple_of(tile);
     let step = len.div_ceil(runs).next_multiple_of(tile);
@@ -415,7 +417,7 @@ impl<K: Keys> Scan for SelectScan<K> {
         }
         if samples {
             // All lanes begin with a sample, so that none is at a part yet.
-            return sampled(extent);
+            return sampled(extent, self.lanes.len());
         }
         starts.sort_unstable();
         starts.dedup();
@@ -754,9 +756,9 @@ impl Lane {
             }
             (Lane::Part { key, needed, .. }, Found::Indices(mut indices)) => {
                 indices.sort_unstable();
-                let equal_below =
-                    indices.get(needed as usize - 1).map_or(u64::MAX, |last| last + 1);
-                Lane::Done(Cutoff { key, equal_below })
+                // As many were counted in tiles of this part.
+                let last = indices[needed as usize - 1];
+                Lane::Done(Cutoff { key, equal_below: last + 1 })
             }
             (lane, _) => lane,
         }

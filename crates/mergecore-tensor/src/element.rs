@@ -459,9 +459,11 @@ mod tests {
         assert_eq!(bf16::narrow(value).to_bits(), expected, "bf16 {value:e}");
         let expected = naive_narrow(value, 0x7c00, |b| f16::from_bits(b).to_f64());
         assert_eq!(f16::narrow(value).to_bits(), expected, "f16 {value:e}");
-        check_run(&[value; 40]);
-        let mut mixed = [1.0 / 3.0; 40];
-        mixed[5] = value;
+        check_run(&[value; LANES + 8]);
+        let mut mixed = [1.0 / 3.0; 2 * LANES + 8];
+        for at in [5, LANES + 5, 2 * LANES + 5] {
+            mixed[at] = value;
+        }
         check_run(&mixed);
     }
 
@@ -499,6 +501,25 @@ mod tests {
                 assert_eq!(f16::narrow(h.widen()).to_bits(), bits);
             }
         }
+    }
+
+    /// Runs without anything unusual, so that none is rounded again.
+    #[test]
+    fn runs_of_different_usual_values() {
+        fn check_dtype<T: Element>(from_bits: impl Fn(u16) -> T) {
+            let all: Vec<f64> = (0..=u16::MAX).map(|bits| from_bits(bits).widen()).collect();
+            let usual = |value: &f64| value.abs() >= f64::from(f32::MIN_POSITIVE) || *value == 0.0;
+            let steps = all.windows(2).filter(|pair| pair.iter().all(|x| x.is_finite()));
+            let between = steps.flat_map(|pair| {
+                let middle = (pair[0] + pair[1]) / 2.0;
+                [pair[0], pair[0].next_up(), middle.next_down(), middle, middle.next_up()]
+            });
+            let values: Vec<f64> = between.filter(usual).collect();
+            assert!(values.len() > 200_000);
+            check_run(&values);
+        }
+        check_dtype(bf16::from_bits);
+        check_dtype(f16::from_bits);
     }
 
     #[test]

@@ -3,15 +3,15 @@
 //! Workers take chunks of the first tensor that has any left, and begin the next
 //! tensor only when there are none: a tensor and all its passes end before much of
 //! the next is read, one large tensor occupies all workers, and a tail of small
-//! ones does too.
+//! ones does too. With a tensor of one chunk, which it holds in memory, a worker
+//! goes on from pass to pass.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::Job;
 use super::chunk::{Buffers, WriteError};
-use super::tensor::{Active, TensorHashes};
+use super::tensor::{Active, Chunk, TensorHashes};
 use crate::EngineError;
 
 pub(super) struct Schedule<'a> {
@@ -60,7 +60,7 @@ enum Begun<'a> {
 struct Entry<'a> {
     tensor: Arc<Active<'a>>,
     /// Chunks of the current pass that nobody has taken yet.
-    chunks: VecDeque<Range<u64>>,
+    chunks: VecDeque<Chunk>,
     /// Chunks being worked on.
     running: usize,
 }
@@ -111,9 +111,9 @@ impl<'a> Schedule<'a> {
         self.changed.notify_all();
     }
 
-    /// The next chunk to do, of the tensor of the last one if it has any: this worker may
-    /// have read them already. Waits where other workers must finish first.
-    fn claim(&self, last: Option<usize>) -> Option<(Arc<Active<'a>>, Range<u64>)> {
+    /// The next chunk to do; that of the last tensor where this worker has read all of it.
+    /// Waits where other workers must finish first.
+    fn claim(&self, last: Option<usize>) -> Option<(Arc<Active<'a>>, Chunk)> {
         let mut queue = self.queue();
         loop {
             if queue.failed() {
@@ -127,7 +127,8 @@ impl<'a> Schedule<'a> {
             let ready = |entry: &&mut Entry<'_>| !entry.chunks.is_empty();
             let mut entries = queue.active.iter_mut().filter(ready);
             let first = entries.next();
-            let own = entries.find(|entry| Some(entry.tensor.index) == last);
+            let own = entries
+                .find(|Entry { tensor, .. }| tensor.is_one_chunk && Some(tensor.index) == last);
             if let Some(entry) = own.or(first)
                 && let Some(chunk) = entry.chunks.pop_front()
             {
@@ -170,8 +171,8 @@ impl<'a> Schedule<'a> {
     fn settle(
         &self,
         tensor: &Active<'a>,
-        mut chunks: Vec<Range<u64>>,
-    ) -> Result<Option<Vec<Range<u64>>>, EngineError> {
+        mut chunks: Vec<Chunk>,
+    ) -> Result<Option<Vec<Chunk>>, EngineError> {
         while chunks.is_empty() {
             match tensor.advance(self.job)? {
                 Some(next) => chunks = next,

@@ -24,6 +24,10 @@ pub(crate) struct TensorHashes {
     pub(crate) output: Option<TensorHash>,
 }
 
+/// What one worker does at once: a run of elements, or where a tensor is read all at once every
+/// run of a pass.
+pub(super) type Chunk = Vec<Range<u64>>;
+
 /// What is being done to a tensor now, to all of its chunks.
 enum Pass {
     Scan(Box<dyn ErasedScan>),
@@ -60,14 +64,14 @@ pub(super) struct Active<'a> {
     pub(super) tensor: &'a PlannedTensor,
     extent: Extent,
     /// Whether it is read all at once, so that later passes find it in memory.
-    is_one_chunk: bool,
+    pub(super) is_one_chunk: bool,
     /// Read by the workers on its chunks, replaced between passes.
     pass: RwLock<Pass>,
     state: Mutex<State>,
     input_hashes: Vec<PieceHasher>,
     output_hash: Option<PieceHasher>,
-    /// Whether storage is asked ahead for what is read: in the first pass, which later ones
-    /// find in the page cache.
+    /// Whether storage is asked ahead for what is read: until a pass has read everything, which
+    /// later ones find in the page cache.
     prefetches: AtomicBool,
 }
 
@@ -94,10 +98,7 @@ struct State {
 
 impl<'a> Active<'a> {
     /// Begins with a tensor; yields the chunks of its first pass.
-    pub(super) fn start(
-        job: &Job<'a>,
-        index: usize,
-    ) -> Result<(Self, Vec<Range<u64>>), EngineError> {
+    pub(super) fn start(job: &Job<'a>, index: usize) -> Result<(Self, Vec<Chunk>), EngineError> {
         let tensor = &job.plan.tensors[index];
         let extent = Extent::of(&tensor.shape);
         let hasher = |size| PieceHasher::new(extent.len(), size);
@@ -145,7 +146,7 @@ impl<'a> Active<'a> {
     }
 
     /// Makes a pass the current one; yields its chunks, ascending.
-    fn enter(&self, job: &Job<'_>, pass: Pass) -> Vec<Range<u64>> {
+    fn enter(&self, job: &Job<'_>, pass: Pass) -> Vec<Chunk> {
         let chunk = job.budget.chunk(self.tensor);
         let cut = |range: Range<u64>| {
             range
@@ -153,18 +154,31 @@ impl<'a> Active<'a> {
                 .step_by(chunk as usize)
                 .map(move |start| start..range.end.min(start + chunk))
         };
-        let chunks: Vec<Range<u64>> = pass.ranges(self.extent).into_iter().flat_map(cut).collect();
-        let covered: u64 = chunks.iter().map(|chunk| chunk.end - chunk.start).sum();
+        let runs: Vec<Range<u64>> = pass.ranges(self.extent).into_iter().flat_map(cut).collect();
+        let covered: u64 = runs.iter().map(|run| run.end - run.start).sum();
         let state = &mut *self.state();
         state.inspect = !state.inspected && covered == self.extent.len();
         state.inspected |= state.inspect;
-        state.expected = chunks.iter().rev().map(|chunk| chunk.start).collect();
+        state.expected = runs.iter().rev().map(|run| run.start).collect();
         *self.pass.write().unwrap_or_else(PoisonError::into_inner) = pass;
-        chunks
+        match self.is_one_chunk && !runs.is_empty() {
+            true => vec![runs],
+            false => runs.into_iter().map(|run| vec![run]).collect(),
+        }
     }
 
     /// Does one chunk of the current pass.
     pub(super) fn run(
+        &self,
+        job: &Job<'_>,
+        worker: usize,
+        chunk: &Chunk,
+        buffers: &mut Buffers,
+    ) -> Result<(), EngineError> {
+        chunk.iter().try_for_each(|elements| self.run_elements(job, worker, elements, buffers))
+    }
+
+    fn run_elements(
         &self,
         job: &Job<'_>,
         worker: usize,
@@ -188,15 +202,14 @@ impl<'a> Active<'a> {
         Ok(())
     }
 
-    /// Asks storage for what will be read after these elements, a window at a time.
+    /// Asks storage for the window after the one that these elements begin, if they do.
     fn prefetch(&self, elements: &Range<u64>) {
-        let (first, last) = (elements.start / PREFETCH, elements.end / PREFETCH);
-        if first < last {
-            let (start, end) = ((last * PREFETCH), ((last + 1) * PREFETCH).min(self.extent.len()));
-            self.tensor
-                .inputs
-                .iter()
-                .for_each(|input| input.source.prefetch(start..end.max(start)));
+        if elements.start % PREFETCH < elements.end - elements.start {
+            let start = (elements.start / PREFETCH + 1) * PREFETCH;
+            let window = start..(start + PREFETCH).min(self.extent.len());
+            if !window.is_empty() {
+                self.tensor.inputs.iter().for_each(|input| input.source.prefetch(window.clone()));
+            }
         }
     }
 
@@ -241,7 +254,7 @@ impl<'a> Active<'a> {
         elements: &Range<u64>,
         buffers: &mut Buffers,
     ) {
-        self.note_nonfinite(job, elements.start, buffers);
+        self.note_nonfinite(job, elements, buffers);
         let Buffers { worker: tiles, inputs, .. } = buffers;
         let inputs = inputs.part(elements);
         match scan.order() {
@@ -285,7 +298,7 @@ impl<'a> Active<'a> {
         elements: &Range<u64>,
         buffers: &mut Buffers,
     ) {
-        self.note_nonfinite(job, elements.start, buffers);
+        self.note_nonfinite(job, elements, buffers);
         let Buffers { worker, inputs, output, .. } = buffers;
         output.resize(self.tensor.dtype, (elements.end - elements.start) as usize);
         let inputs = inputs.part(elements);
@@ -295,14 +308,15 @@ impl<'a> Active<'a> {
     }
 
     /// Looks a chunk's inputs through for NaN and infinity, in the pass that does.
-    fn note_nonfinite(&self, job: &Job<'_>, start: u64, buffers: &Buffers) {
+    fn note_nonfinite(&self, job: &Job<'_>, elements: &Range<u64>, buffers: &Buffers) {
         if !self.state().inspect {
             return;
         }
-        for (index, input) in buffers.inputs.buffers().iter().enumerate() {
-            if let Some(found) = input.elements().find_nonfinite(job.options.simd) {
+        for (index, input) in buffers.inputs.part(elements).into_iter().enumerate() {
+            if let Some(found) = input.find_nonfinite(job.options.simd) {
+                let first = elements.start + found.first;
                 let known = &mut self.state().nonfinite[index];
-                *known = join(*known, NonFinite { first: start + found.first, ..found });
+                *known = join(*known, NonFinite { first, ..found });
             }
         }
     }
@@ -326,13 +340,14 @@ impl<'a> Active<'a> {
 
     /// Called when all chunks of a pass are done: the chunks of the next pass, or
     /// `None` when the tensor is complete.
-    pub(super) fn advance(&self, job: &Job<'a>) -> Result<Option<Vec<Range<u64>>>, EngineError> {
+    pub(super) fn advance(&self, job: &Job<'a>) -> Result<Option<Vec<Chunk>>, EngineError> {
         self.check_findings(job)?;
         let pass = std::mem::replace(
             &mut *self.pass.write().unwrap_or_else(PoisonError::into_inner),
             Pass::Done,
         );
-        self.prefetches.store(false, Ordering::Relaxed);
+        let inspected = self.state().inspected;
+        self.prefetches.store(!inspected, Ordering::Relaxed);
         let Pass::Scan(scan) = pass else {
             if job.exceeds_memory {
                 let all = 0..self.extent.len();
