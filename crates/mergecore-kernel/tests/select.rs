@@ -150,10 +150,10 @@ fn every_digit_decides() {
 }
 
 #[test]
-fn bins_just_small_enough_to_collect_and_just_too_large() {
+fn small_keys_behind_larger_ones() {
     let mut random = Random(4);
     for in_bin in [(1 << 15) - 1, 1 << 15, (1 << 15) + 1] {
-        // The bin's elements lie in the last two blocks, behind larger ones.
+        // They lie in the last two blocks.
         let mut values = fill(LEN - in_bin, || 2.0 + random.number());
         values.extend(fill(in_bin, || f64::from_bits(0x3f00_0000_0000_0000 | random.bits() >> 20)));
         let larger = (LEN - in_bin) as u64;
@@ -198,7 +198,7 @@ fn small_tensors() {
 }
 
 /// Lanes that are at different stages at one time: done at once, collecting,
-/// refining, looking for a block each in another place.
+/// refining, looking for a part each in another place.
 #[test]
 fn lanes_do_not_disturb_each_other() {
     let mut random = Random(7);
@@ -365,7 +365,7 @@ fn cutoffs_at_and_between_the_ends_of_a_range() {
     }
     check_scans("all that are between", &[&values], &[fours + rare], [2; 2]);
     check_scans("at the least", &[&values], &[fours + rare + 1], [3; 2]);
-    check_scans("in the last block of the least", &[&values], &[above(2.9) - 1], [3; 2]);
+    check_scans("in the last part of the least", &[&values], &[above(2.9) - 1], [3; 2]);
     // Half of the sample is 1.0, and so many elements are greater than 0.5.
     let heads = || random.pick(&[1.0, 4.0]);
     let mut other = Random(15);
