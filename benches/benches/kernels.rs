@@ -1,14 +1,17 @@
 //! Every method over arrays in memory, one thread, bf16 in and out, on an input that stays
 //! in the caches and on one that does not; throughput in bytes of all inputs and the output,
-//! beside a plain copy. Then the conversions that they are made of.
+//! beside a plain copy. Then some of the parts that they are made of, with every instruction set.
 
 use std::hint::black_box;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use mergecore::kernel::{
+    Combination, Elements, Extent, Gram, GramScan, Prune, RandomMask, Step, Worker, blocks,
+};
 use mergecore::{
-    Dare, Linear, Simd, Slerp, TaskArithmetic, Ties, bf16, dare_linear_slices, dare_ties_slices,
-    f16, linear_slices, slerp_slices, task_arithmetic_slices, ties_slices,
+    Dare, Linear, Simd, Slerp, StreamKey, TaskArithmetic, Ties, bf16, dare_linear_slices,
+    dare_ties_slices, f16, linear_slices, slerp_slices, task_arithmetic_slices, ties_slices,
 };
 use mergecore_benches::{finetuned, weights};
 
@@ -65,31 +68,71 @@ fn of_size(group: &mut Group<'_>, len: usize) {
     });
 }
 
-/// Conversions with every instruction set; throughput in bytes of the 16-bit side.
-fn conversions(criterion: &mut Criterion) {
-    const LEN: usize = 4096;
-    let stored = weights(LEN, 1);
-    let mut wide = vec![0.0; LEN];
-    Simd::detect().widen(&stored, &mut wide);
-    let mut half = vec![f16::default(); LEN];
-    Simd::detect().narrow(&wide, &mut half);
-    let mut narrow = stored.clone();
-
-    let mut group = criterion.benchmark_group("conversions");
-    group.throughput(Throughput::Bytes((LEN * size_of::<bf16>()) as u64));
-    for simd in Simd::available() {
-        group.bench_function(format!("bf16 to f64, {simd}"), |bench| {
-            bench.iter(|| simd.widen(black_box(&stored), &mut wide))
-        });
-        group.bench_function(format!("f64 to bf16, {simd}"), |bench| {
-            bench.iter(|| simd.narrow(black_box(&wide), &mut narrow))
-        });
-        group.bench_function(format!("f64 to f16, {simd}"), |bench| {
-            bench.iter(|| simd.narrow(black_box(&wide), &mut half))
-        });
+/// Conversions, DARE's masks and dot products with every instruction set, on as many elements;
+/// throughput in bytes of what is read and written, beside a plain copy.
+fn parts(criterion: &mut Criterion) {
+    for (size, len) in SIZES {
+        let mut group = criterion.benchmark_group(format!("parts_{size}"));
+        group.sample_size(10);
+        parts_of_size(&mut group, len);
+        group.finish();
     }
-    group.finish();
 }
 
-criterion_group!(benches, methods, conversions);
+fn parts_of_size(group: &mut Group<'_>, len: usize) {
+    let base = weights(len, 1);
+    let model = finetuned(&base, 2);
+    let mut narrow = base.clone();
+    let mut half = vec![f16::default(); len];
+    let mut wide = vec![0.0; len];
+    Simd::detect().widen(&base, &mut wide);
+    let mask = RandomMask::new(StreamKey::from_seed(7), &[0.53]).expect("a density");
+    let bytes = |an_element: usize| Throughput::Bytes((an_element * len) as u64);
+
+    group.throughput(bytes(2 + 2));
+    group.bench_function("memcpy", |bench| bench.iter(|| narrow.copy_from_slice(black_box(&base))));
+    for simd in Simd::available() {
+        group.throughput(bytes(2 + 8));
+        group.bench_function(format!("bf16 to f64, {simd}"), |bench| {
+            bench.iter(|| simd.widen(black_box(&base), &mut wide));
+        });
+        group.bench_function(format!("f64 to bf16, {simd}"), |bench| {
+            bench.iter(|| simd.narrow(black_box(&wide), &mut narrow));
+        });
+        group.bench_function(format!("f64 to f16, {simd}"), |bench| {
+            bench.iter(|| simd.narrow(black_box(&wide), &mut half));
+        });
+        group.throughput(bytes(2 + 2 + 2));
+        group.bench_function(format!("random mask, {simd}"), |bench| {
+            bench.iter(|| mask.prune(simd, 0, 0, black_box(&base), &model, &mut narrow));
+        });
+        group.throughput(bytes(2 + 2));
+        group.bench_function(format!("dot products, {simd}"), |bench| {
+            bench.iter(|| dot_products(simd, black_box(&base), &model));
+        });
+    }
+}
+
+/// The Gram matrix of two inputs, by blocks, as slerp has it.
+fn dot_products(simd: Simd, a: &[bf16], b: &[bf16]) {
+    let extent = Extent::of(&[a.len()]);
+    let Step::Scan(scan) = Step::scan(GramScan::new(2, |gram: &Gram| {
+        black_box(gram.dot(0, 1));
+        Ok(Step::apply(Combination::select(0, 2)))
+    })) else {
+        return;
+    };
+    let mut worker = Worker::with_simd(simd);
+    let mut total = scan.empty();
+    for block in blocks(0..extent.len()) {
+        let part = block.start as usize..block.end as usize;
+        let inputs = [Elements::from(&a[part.clone()]), Elements::from(&b[part])];
+        let mut partial = scan.empty();
+        worker.fold(&*scan, &mut partial, block.start, extent, &inputs);
+        scan.combine(&mut total, partial);
+    }
+    let _ = black_box(scan.finish(total));
+}
+
+criterion_group!(benches, methods, parts);
 criterion_main!(benches);
