@@ -21,16 +21,21 @@ type Group<'a> = BenchmarkGroup<'a, WallTime>;
 /// cache, the second no cache.
 const SIZES: [(&str, usize); 2] = [("cached", 1 << 16), ("memory", 1 << 24)];
 
-fn methods(criterion: &mut Criterion) {
+/// A group of each size.
+fn of_sizes(criterion: &mut Criterion, name: &str, each: fn(&mut Group<'_>, usize)) {
     for (size, len) in SIZES {
-        let mut group = criterion.benchmark_group(format!("bf16_{size}"));
+        let mut group = criterion.benchmark_group(format!("{name}_{size}"));
         group.sample_size(10);
-        of_size(&mut group, len);
+        each(&mut group, len);
         group.finish();
     }
 }
 
-fn of_size(group: &mut Group<'_>, len: usize) {
+fn methods(criterion: &mut Criterion) {
+    of_sizes(criterion, "bf16", methods_of_size);
+}
+
+fn methods_of_size(group: &mut Group<'_>, len: usize) {
     let base = weights(len, 1);
     let (a, b) = (finetuned(&base, 2), finetuned(&base, 3));
     let models: [&[bf16]; 2] = [&a, &b];
@@ -71,12 +76,7 @@ fn of_size(group: &mut Group<'_>, len: usize) {
 /// Conversions, DARE's masks and dot products with every instruction set, on as many elements;
 /// throughput in bytes of what is read and written, beside a plain copy.
 fn parts(criterion: &mut Criterion) {
-    for (size, len) in SIZES {
-        let mut group = criterion.benchmark_group(format!("parts_{size}"));
-        group.sample_size(10);
-        parts_of_size(&mut group, len);
-        group.finish();
-    }
+    of_sizes(criterion, "parts", parts_of_size);
 }
 
 fn parts_of_size(group: &mut Group<'_>, len: usize) {
@@ -120,7 +120,7 @@ fn dot_products(simd: Simd, a: &[bf16], b: &[bf16]) {
         black_box(gram.dot(0, 1));
         Ok(Step::apply(Combination::select(0, 2)))
     })) else {
-        return;
+        unreachable!("made as a scan");
     };
     let mut worker = Worker::with_simd(simd);
     let mut total = scan.empty();
