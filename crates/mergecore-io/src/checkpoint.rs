@@ -14,10 +14,12 @@ use crate::companions::{Companion, find_companions};
 use crate::discover::{list_directory, open_regular, read_config, weight_files};
 use crate::error::IoError;
 use crate::header::{Header, read_header};
-use crate::index::Index;
+use crate::index::{INDEX_FILE, Index};
 use crate::natural::natural_order;
 use crate::quantisation::{Quantisation, detect_quantisation};
 use crate::source::{OpenFile, StoredTensor, TensorSource};
+use crate::stamp::Watched;
+use crate::storage::Storage;
 
 /// A checkpoint directory: config.json and tensors in one safetensors file or in
 /// several with an index.
@@ -54,6 +56,11 @@ pub struct Checkpoint {
     by_name: HashSet<ByName>,
     files: Vec<SourceFile>,
     companions: Vec<Companion>,
+    storage: Storage,
+    /// The weights files, to see whether they change.
+    open: Vec<Arc<OpenFile>>,
+    /// The other files, for the same.
+    watched: Vec<Watched>,
 }
 
 /// A weights file as it was when the checkpoint was opened.
@@ -112,17 +119,35 @@ impl Checkpoint {
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
     pub fn open(dir: &Path) -> Result<Checkpoint, IoError> {
-        let names = list_directory(dir)?;
-        let config = read_config(dir, &names)?;
+        Checkpoint::open_in(dir, &Storage::default())
+    }
+
+    /// As [`open`](Checkpoint::open), through a [`Storage`] of one's own, by which the
+    /// tensors are read too.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Checkpoint::open), and whatever a hook refuses.
+    pub fn open_in(dir: &Path, storage: &Storage) -> Result<Checkpoint, IoError> {
+        let names = list_directory(storage, dir)?;
+        // What is read from here on must still be the same when the caller is done.
+        let companions = find_companions(storage, dir, &names);
+        let others = ["config.json", INDEX_FILE].map(|name| dir.join(name));
+        let others = others.iter().chain(companions.iter().map(|companion| &companion.path));
+        let watched = others
+            .filter_map(|path| Some(Watched::new(path, &storage.inspect(path).ok()?)))
+            .collect();
+        let config = read_config(storage, dir, &names)?;
         // Before the headers, whose dtypes may be ones that only quantisers use.
         refuse_quantised(dir, detect_quantisation(&config, []))?;
 
-        let (file_names, index) = weight_files(dir, &names)?;
+        let (file_names, index) = weight_files(storage, dir, &names)?;
         let mut tensors = Vec::new();
-        let mut files = Vec::new();
+        let (mut files, mut open) = (Vec::new(), Vec::new());
         for name in file_names {
-            let (file, header) = open_file(dir, name)?;
+            let (file, header) = open_file(storage, dir, name)?;
             files.push(file.about.clone());
+            open.push(Arc::clone(&file));
             tensors.extend(header.entries.into_iter().map(|entry| {
                 StoredTensor::new(
                     entry.name,
@@ -139,8 +164,8 @@ impl Checkpoint {
         let dtypes = tensors.iter().map(|tensor| (tensor.name(), tensor.dtype()));
         refuse_quantised(dir, detect_quantisation(&config, dtypes))?;
 
-        let companions = find_companions(dir, &names);
-        Ok(Checkpoint { dir: dir.to_owned(), config, tensors, by_name, files, companions })
+        let (dir, storage) = (dir.to_owned(), storage.clone());
+        Ok(Checkpoint { dir, config, tensors, by_name, files, companions, storage, open, watched })
     }
 
     /// The directory, as given.
@@ -183,6 +208,35 @@ impl Checkpoint {
     pub fn companions(&self) -> &[Companion] {
         &self.companions
     }
+
+    /// Whether all files that were found on opening, small ones too, are still the same:
+    /// neither written to nor replaced, as far as length, time of writing and identity show.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::Changed`], and [`IoError::System`] if one cannot be looked at.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+    /// # let file = [&2u64.to_le_bytes()[..], b"{}"].concat();
+    /// # std::fs::write(dir.path().join("model.safetensors"), &file).unwrap();
+    /// # let dir = dir.path();
+    /// use mergecore_io::{Checkpoint, IoError};
+    ///
+    /// let checkpoint = Checkpoint::open(dir)?;
+    /// checkpoint.check_unchanged()?;
+    /// std::fs::write(dir.join("config.json"), r#"{"model_type": "other"}"#).unwrap();
+    /// let error = checkpoint.check_unchanged().unwrap_err();
+    /// assert!(matches!(error, IoError::Changed { path, .. } if path.ends_with("config.json")));
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn check_unchanged(&self) -> Result<(), IoError> {
+        for file in &self.open {
+            file.watched.check(&self.storage, Some(&file.file))?;
+        }
+        self.watched.iter().try_for_each(|file| file.check(&self.storage, None))
+    }
 }
 
 /// A handle to a tensor that is found by its name.
@@ -218,10 +272,15 @@ fn refuse_quantised(dir: &Path, found: Option<Quantisation>) -> Result<(), IoErr
     }
 }
 
-fn open_file(dir: &Path, name: String) -> Result<(Arc<OpenFile>, Header), IoError> {
+fn open_file(
+    storage: &Storage,
+    dir: &Path,
+    name: String,
+) -> Result<(Arc<OpenFile>, Header), IoError> {
     let path = dir.join(&name);
-    let (file, metadata) = open_regular(&path)?;
-    let header = match read_header(&file, metadata.len()) {
+    let (file, metadata) = open_regular(storage, &path)?;
+    let read = |out: &mut [u8], at| storage.read_at(&file, &path, out, at);
+    let header = match read_header(read, metadata.len()) {
         Ok(Ok(header)) => header,
         Ok(Err(source)) => return Err(IoError::Header { path, source }),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -229,9 +288,10 @@ fn open_file(dir: &Path, name: String) -> Result<(Arc<OpenFile>, Header), IoErro
         }
         Err(error) => return Err(IoError::system("read", path)(error)),
     };
+    let watched = Watched::new(&path, &metadata);
     let about =
         SourceFile { name, path, bytes: metadata.len(), modified: metadata.modified().ok() };
-    Ok((Arc::new(OpenFile { about, file }), header))
+    Ok((Arc::new(OpenFile { about, file, storage: storage.clone(), watched }), header))
 }
 
 /// No tensor twice; and with an index, no tensor elsewhere, missing or unlisted.

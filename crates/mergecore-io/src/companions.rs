@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::discover::read_small_file;
 use crate::error::IoError;
+use crate::storage::Storage;
 
 /// A file that belongs to a checkpoint and holds no weights.
 ///
@@ -35,6 +36,7 @@ pub struct Companion {
     pub path: PathBuf,
     /// What it belongs to.
     pub kind: CompanionKind,
+    storage: Storage,
 }
 
 impl Companion {
@@ -54,7 +56,7 @@ impl Companion {
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
     pub fn read(&self) -> Result<Vec<u8>, IoError> {
-        read_small_file(&self.path)
+        read_small_file(&self.storage, &self.path)
     }
 }
 
@@ -88,9 +90,15 @@ const KNOWN: [(&str, CompanionKind); 14] = [
 ];
 
 /// Those of the known files that are among `names` and are regular files.
-pub(crate) fn find_companions(dir: &Path, names: &[String]) -> Vec<Companion> {
+pub(crate) fn find_companions(storage: &Storage, dir: &Path, names: &[String]) -> Vec<Companion> {
     let present = KNOWN.iter().filter(|(name, _)| names.iter().any(|n| n == name));
-    let companions =
-        present.map(|(name, kind)| Companion { name, path: dir.join(name), kind: *kind });
-    companions.filter(|companion| companion.path.is_file()).collect()
+    let companions = present.map(|(name, kind)| Companion {
+        name,
+        path: dir.join(name),
+        kind: *kind,
+        storage: storage.clone(),
+    });
+    companions
+        .filter(|companion| storage.inspect(&companion.path).is_ok_and(|file| file.is_file()))
+        .collect()
 }

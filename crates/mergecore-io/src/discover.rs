@@ -1,7 +1,7 @@
 //! What is in a checkpoint's directory, and which of its files hold weights.
 
 use std::fs::{self, File, FileType};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::IoError;
 use crate::index::{INDEX_FILE, Index, parse_index};
 use crate::natural::natural_order;
+use crate::storage::Storage;
 
 /// The weights of a checkpoint in one file.
 pub(crate) const SINGLE_FILE: &str = "model.safetensors";
@@ -17,25 +18,27 @@ pub(crate) const SINGLE_FILE: &str = "model.safetensors";
 const MAX_JSON_BYTES: u64 = 100_000_000;
 
 /// The names in `dir`, in natural order.
-pub(crate) fn list_directory(dir: &Path) -> Result<Vec<String>, IoError> {
-    let metadata = fs::metadata(dir).map_err(|error| match error.kind() {
+pub(crate) fn list_directory(storage: &Storage, dir: &Path) -> Result<Vec<String>, IoError> {
+    let metadata = storage.inspect(dir).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => IoError::NoDirectory { path: dir.to_owned() },
         _ => IoError::system("open", dir)(error),
     })?;
     if !metadata.is_dir() {
         return Err(IoError::NotADirectory { path: dir.to_owned() });
     }
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(IoError::system("list", dir))? {
-        let entry = entry.map_err(IoError::system("list", dir))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
+    let entries = storage.list(dir)?;
+    let mut names: Vec<String> =
+        entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort_by(|a, b| natural_order(a, b));
     Ok(names)
 }
 
 /// Reads config.json, or says what the directory is instead of a checkpoint.
-pub(crate) fn read_config(dir: &Path, names: &[String]) -> Result<Map<String, Value>, IoError> {
+pub(crate) fn read_config(
+    storage: &Storage,
+    dir: &Path,
+    names: &[String],
+) -> Result<Map<String, Value>, IoError> {
     if !has(names, "config.json") {
         if has(names, "adapter_config.json") {
             return Err(IoError::AdapterOnly { dir: dir.to_owned() });
@@ -46,7 +49,7 @@ pub(crate) fn read_config(dir: &Path, names: &[String]) -> Result<Map<String, Va
         return Err(IoError::NoConfig { dir: dir.to_owned(), found: names.to_owned() });
     }
     let path = dir.join("config.json");
-    let bytes = read_small_file(&path)?;
+    let bytes = read_small_file(storage, &path)?;
     let value = serde_json::from_slice(&bytes).map_err(|source| IoError::ConfigSyntax {
         path: path.clone(),
         line: source.line(),
@@ -66,12 +69,13 @@ pub(crate) fn read_config(dir: &Path, names: &[String]) -> Result<Map<String, Va
 
 /// The weights files' names, in natural order, with the index if there is one.
 pub(crate) fn weight_files(
+    storage: &Storage,
     dir: &Path,
     names: &[String],
 ) -> Result<(Vec<String>, Option<Index>), IoError> {
     if has(names, INDEX_FILE) {
         let path = dir.join(INDEX_FILE);
-        let index = parse_index(&read_small_file(&path)?)
+        let index = parse_index(&read_small_file(storage, &path)?)
             .map_err(|source| IoError::Index { path, source })?;
         let shards: Vec<String> = index.shards().into_iter().map(str::to_owned).collect();
         let missing: Vec<String> =
@@ -104,8 +108,11 @@ pub(crate) fn weight_files(
 
 /// Opens a file that must be a regular one, following symbolic links, and
 /// without ever opening anything else: a FIFO would block. Gives its length too.
-pub(crate) fn open_regular(path: &Path) -> Result<(File, fs::Metadata), IoError> {
-    let metadata = fs::metadata(path).map_err(|error| {
+pub(crate) fn open_regular(
+    storage: &Storage,
+    path: &Path,
+) -> Result<(File, fs::Metadata), IoError> {
+    let metadata = storage.inspect(path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() {
             return IoError::BrokenLink { path: path.to_owned() };
         }
@@ -117,21 +124,19 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, fs::Metadata), IoError>
             found: kind_of(metadata.file_type()),
         });
     }
-    let file = File::open(path).map_err(IoError::system("open", path))?;
+    let file = storage.open(path)?;
     // The length of what was opened, should the name have changed hands since.
     let metadata = file.metadata().map_err(IoError::system("open", path))?;
     Ok((file, metadata))
 }
 
-pub(crate) fn read_small_file(path: &Path) -> Result<Vec<u8>, IoError> {
-    let (file, metadata) = open_regular(path)?;
+pub(crate) fn read_small_file(storage: &Storage, path: &Path) -> Result<Vec<u8>, IoError> {
+    let (file, metadata) = open_regular(storage, path)?;
     let bytes = metadata.len();
     if bytes > MAX_JSON_BYTES {
         return Err(IoError::FileTooLarge { path: path.to_owned(), bytes, limit: MAX_JSON_BYTES });
     }
-    let mut content = Vec::new();
-    file.take(MAX_JSON_BYTES).read_to_end(&mut content).map_err(IoError::system("read", path))?;
-    Ok(content)
+    storage.read_all(file, path, MAX_JSON_BYTES)
 }
 
 /// What something that is no regular file is, for a message.

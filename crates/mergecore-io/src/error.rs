@@ -421,13 +421,40 @@ pub enum IoError {
     },
     /// Another process works on the same output.
     #[error(
-        "another merge is writing to {path} (it holds {staging}); wait for it, or choose another output"
+        "another merge is writing to {path}: {holder}, which holds {staging}; wait for it, or choose another output"
     )]
     OutputLocked {
         /// The output.
         path: PathBuf,
-        /// Its working directory.
+        /// The directory of its work.
         staging: PathBuf,
+        /// Who works on it, as it says itself: `process 4711 on host`.
+        holder: String,
+    },
+    /// The output would not fit on the disk.
+    #[error(
+        "the output needs {needed} bytes ({} GB) in {path}, where {free} ({} GB) are free; free {} bytes, or choose another disk",
+        gigabytes(*needed),
+        gigabytes(*free),
+        needed - free
+    )]
+    NoSpace {
+        /// The directory that the output is to be in.
+        path: PathBuf,
+        /// Bytes that it takes, without those that are there already.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// A file of a checkpoint is not what it was when the checkpoint was opened.
+    #[error(
+        "{path} was changed while it was in use: {how}; what was read of it may be old and new mixed, so see that nobody writes to it and start again"
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What is another, as a clause.
+        how: String,
     },
     /// The finished output could not be moved into place; it is kept.
     #[error(
@@ -464,6 +491,11 @@ impl IoError {
         let path = path.into();
         move |source| IoError::System { action, path, source }
     }
+}
+
+/// With one decimal.
+fn gigabytes(bytes: u64) -> String {
+    format!("{}.{}", bytes / 1_000_000_000, bytes / 100_000_000 % 10)
 }
 
 /// What to do about a refusal of the system, where there is something.

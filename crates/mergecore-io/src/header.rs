@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 
@@ -14,7 +13,6 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::natural::natural_order;
-use crate::positioned::read_exact_at;
 
 /// The longest header, in bytes, that is read or written: the format's own limit.
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -270,19 +268,22 @@ pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, HeaderError> 
 
 /// Reads the header of an open file, touching nothing behind it. The outer
 /// error is the file system's.
-pub(crate) fn read_header(file: &File, file_len: u64) -> io::Result<Result<Header, HeaderError>> {
+pub(crate) fn read_header(
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+    file_len: u64,
+) -> io::Result<Result<Header, HeaderError>> {
     if file_len < PREFIX {
         return Ok(Err(HeaderError::TooShort { file_len }));
     }
     let mut prefix = [0; PREFIX as usize];
-    read_exact_at(file, &mut prefix, 0)?;
+    read(&mut prefix, 0)?;
     // The length is checked before anything is allocated for it.
     let header_len = match header_len(prefix, file_len) {
         Ok(len) => len,
         Err(error) => return Ok(Err(error)),
     };
     let mut json = vec![0; header_len as usize];
-    read_exact_at(file, &mut json, PREFIX)?;
+    read(&mut json, PREFIX)?;
     Ok(parse_json(&json, file_len))
 }
 

@@ -16,6 +16,7 @@ use crate::checkpoint::Checkpoint;
 use crate::discover::open_regular;
 use crate::error::IoError;
 use crate::source::{StoredTensor, TensorSource};
+use crate::storage::Storage;
 
 /// A checkpoint whose weights files are mapped into memory.
 ///
@@ -56,7 +57,7 @@ impl MappedCheckpoint {
         let checkpoint = Checkpoint::open(dir)?;
         let mut maps = HashMap::new();
         for source in checkpoint.files() {
-            let (file, _) = open_regular(&source.path)?;
+            let (file, _) = open_regular(&Storage::default(), &source.path)?;
             // SAFETY: the map is read-only, and bytes of any value are valid. That
             // nobody truncates or writes the file while it is mapped cannot be
             // enforced; the type's documentation makes it the caller's promise.

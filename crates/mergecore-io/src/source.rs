@@ -12,7 +12,8 @@ use crate::checkpoint::SourceFile;
 use crate::error::IoError;
 use crate::header::element_count;
 use crate::page_cache;
-use crate::positioned::read_exact_at;
+use crate::stamp::Watched;
+use crate::storage::Storage;
 
 /// Something with a shape and a dtype that can fill a buffer with any run of its
 /// elements: a tensor in a file, or one that is computed from others.
@@ -128,6 +129,8 @@ struct Stored {
 pub(crate) struct OpenFile {
     pub(crate) about: SourceFile,
     pub(crate) file: File,
+    pub(crate) storage: Storage,
+    pub(crate) watched: Watched,
 }
 
 impl StoredTensor {
@@ -213,7 +216,8 @@ impl TensorSource for StoredTensor {
             });
         }
         let path = &stored.file.about.path;
-        read_exact_at(self.file(), out, self.file_range(&elements).start).map_err(|error| {
+        let OpenFile { file, storage, .. } = &*stored.file;
+        storage.read_at(file, path, out, self.file_range(&elements).start).map_err(|error| {
             match error.kind() {
                 io::ErrorKind::UnexpectedEof => IoError::Shrunk {
                     path: path.clone(),

@@ -1,24 +1,29 @@
-//! The output's working directory, which becomes the output only when complete.
+//! The output's working directory, and how the output comes from it.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::discover::{kind_of, list_directory};
 use crate::error::IoError;
-use crate::writer::sync_dir;
+use crate::storage::Storage;
 
 const LOCK: &str = "lock";
+const JOURNAL: &str = "journal";
+/// The output in the making.
+const NEW: &str = "output";
+/// An output that is being replaced, where two directories cannot change names at once.
+const OLD: &str = "old";
 
 /// A directory in which the output is made, and which takes the output's name in
 /// one step when it is complete.
 ///
-/// It is beside the output: `.<name>.mergecore-partial`. Dropped before
-/// [`commit`](StagedDir::commit), it is removed.
-///
-/// A lock file in it keeps two processes from making one output at once; what a
-/// crashed process left is wiped by the next.
+/// It is in a directory beside the output, `.<name>.mergecore-partial`, together with a lock
+/// file, which keeps two processes from making one output at once, and a journal of the
+/// work. Dropped before [`commit`](StagedDir::commit), all of it is removed, unless it is to
+/// be [kept](StagedDir::keep) for a process that goes on with it.
 ///
 /// ```
 /// use mergecore_io::StagedDir;
@@ -34,20 +39,23 @@ const LOCK: &str = "lock";
 /// ```
 #[derive(Debug)]
 pub struct StagedDir {
-    staging: PathBuf,
+    home: PathBuf,
+    /// In it, the output in the making.
+    new: PathBuf,
     output: PathBuf,
     overwrite: bool,
+    storage: Storage,
     /// `None` where the file system has no locks.
     lock: Option<File>,
     /// Directories above the output that were missing, innermost first.
     made: Vec<PathBuf>,
     /// Whether dropping removes the directory.
-    disposable: bool,
+    disposable: AtomicBool,
 }
 
 impl StagedDir {
     /// Makes the working directory of `output`, and the directories above it
-    /// where they are missing.
+    /// where they are missing. What a process that was stopped has left there is removed.
     ///
     /// An output that exists must be an empty directory or, with `overwrite`, a
     /// checkpoint; nothing is done to it before [`commit`](StagedDir::commit). An
@@ -71,17 +79,87 @@ impl StagedDir {
     /// assert!(matches!(error, IoError::OutputNotACheckpoint { .. }));
     /// ```
     pub fn create(output: &Path, overwrite: bool) -> Result<StagedDir, IoError> {
+        let staged = StagedDir::resume(output, overwrite, &Storage::default())?;
+        staged.clear()?;
+        Ok(staged)
+    }
+
+    /// As [`create`](StagedDir::create), but what a process that was stopped has left there
+    /// stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](StagedDir::create).
+    ///
+    /// ```
+    /// use mergecore_io::{StagedDir, Storage};
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let output = dir.path().join("merged");
+    /// let staged = StagedDir::resume(&output, false, &Storage::new())?;
+    /// std::fs::write(staged.path().join("half.safetensors"), "half").unwrap();
+    /// staged.keep();
+    /// drop(staged); // the process is stopped
+    ///
+    /// let staged = StagedDir::resume(&output, false, &Storage::new())?;
+    /// assert!(staged.path().join("half.safetensors").exists());
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn resume(output: &Path, overwrite: bool, storage: &Storage) -> Result<StagedDir, IoError> {
         let output = resolve(output)?;
-        check_output(&output, overwrite)?;
+        check_output(storage, &output, overwrite)?;
         let parent = parent(&output);
         let made: Vec<PathBuf> =
             parent.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
-        fs::create_dir_all(parent).map_err(IoError::system("create", parent))?;
-        let staging = sibling(&output, "partial")?;
-        let lock = claim(&staging, &output)?;
-        let staged = StagedDir { staging, output, overwrite, lock, made, disposable: true };
-        staged.wipe()?;
-        Ok(staged)
+        if !made.is_empty() {
+            storage.create_dir_all(parent)?;
+        }
+        let home = home(&output)?;
+        let claimed = claim(storage, &home, &output);
+        if claimed.is_err() {
+            made.iter().for_each(|dir| drop(fs::remove_dir(dir)));
+        }
+        let (lock, is_new) = claimed?;
+        let staged = StagedDir {
+            new: home.join(NEW),
+            home,
+            output,
+            overwrite,
+            storage: storage.clone(),
+            lock,
+            made,
+            disposable: AtomicBool::new(is_new),
+        };
+        staged.put_back()?;
+        match storage.create_dir(&staged.new) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(IoError::system("create", &staged.new)(error))
+            }
+            _ => Ok(staged),
+        }
+    }
+
+    /// Whether an output can be written to that path, as far as can be seen without writing
+    /// anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](StagedDir::create), except that nobody's lock is looked for.
+    ///
+    /// ```
+    /// use mergecore_io::{StagedDir, Storage};
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// StagedDir::check(&dir.path().join("a/b/merged"), false, &Storage::new())?;
+    /// assert!(!dir.path().join("a").exists());
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn check(output: &Path, overwrite: bool, storage: &Storage) -> Result<(), IoError> {
+        let output = resolve(output)?;
+        check_output(storage, &output, overwrite)?;
+        home(&output)?;
+        let parent = nearest_directory(parent(&output));
+        may_write(parent).map_err(IoError::system("write to", parent))
     }
 
     /// The working directory.
@@ -91,12 +169,12 @@ impl StagedDir {
     ///
     /// let dir = tempfile::tempdir().unwrap();
     /// let staged = StagedDir::create(&dir.path().join("merged"), false)?;
-    /// assert_eq!(staged.path().file_name().unwrap(), ".merged.mergecore-partial");
+    /// assert!(staged.path().ends_with(".merged.mergecore-partial/output"));
     /// assert_eq!(staged.output().file_name().unwrap(), "merged");
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
     pub fn path(&self) -> &Path {
-        &self.staging
+        &self.new
     }
 
     /// The output's final path.
@@ -104,8 +182,92 @@ impl StagedDir {
         &self.output
     }
 
-    /// Gives the directory its final name. An output that is replaced is first
-    /// moved aside, moved back if that fails, and deleted at the very end.
+    /// Where a [`Journal`](crate::Journal) of the work belongs: it never is in the output.
+    pub fn journal_path(&self) -> PathBuf {
+        self.home.join(JOURNAL)
+    }
+
+    /// From now on, dropping leaves the working directory, for a process that goes on.
+    pub fn keep(&self) {
+        self.disposable.store(false, Ordering::Relaxed);
+    }
+
+    /// Removes what a process that was stopped has left.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::System`].
+    pub fn clear(&self) -> Result<(), IoError> {
+        for entry in self.storage.list(&self.home)? {
+            if entry.file_name() == LOCK {
+                continue;
+            }
+            let path = entry.path();
+            let is_dir = entry.file_type().map_err(IoError::system("list", &self.home))?.is_dir();
+            let removed = match is_dir {
+                true => self.storage.remove_dir_all(&path),
+                false => self.storage.remove_file(&path),
+            };
+            removed.map_err(IoError::system("remove", path))?;
+        }
+        self.disposable.store(true, Ordering::Relaxed);
+        self.storage.create_dir(&self.new).map_err(IoError::system("create", &self.new))
+    }
+
+    /// Whether the file system can take an output of so many bytes, of which those that
+    /// the working directory holds already do not count. Where the system does not say, it
+    /// can.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::NoSpace`], with the bytes needed, and [`IoError::System`].
+    ///
+    /// ```
+    /// use mergecore_io::{IoError, StagedDir};
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let staged = StagedDir::create(&dir.path().join("merged"), false)?;
+    /// staged.check_space(1000)?;
+    /// let error = staged.check_space(u64::MAX).unwrap_err();
+    /// assert!(matches!(error, IoError::NoSpace { needed: u64::MAX, .. }));
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn check_space(&self, bytes: u64) -> Result<(), IoError> {
+        let files = self.storage.list(&self.new)?;
+        let held = files.iter().filter_map(|entry| entry.metadata().ok()).map(|file| held(&file));
+        let needed = bytes.saturating_sub(held.sum());
+        match self.storage.space_left(&self.new)? {
+            Some(free) if free < needed => {
+                let path = parent(&self.output).to_owned();
+                Err(IoError::NoSpace { path, needed, free })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a small file into the working directory.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::System`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let staged = mergecore_io::StagedDir::create(&dir.path().join("merged"), false)?;
+    /// staged.write_file("config.json", b"{}")?;
+    /// assert_eq!(std::fs::read(staged.path().join("config.json")).unwrap(), b"{}");
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn write_file(&self, name: &str, content: &[u8]) -> Result<(), IoError> {
+        let path = self.new.join(name);
+        let file = self.storage.open_or_create(&path).map_err(IoError::system("create", &path))?;
+        self.storage.set_len(&file, &path, content.len() as u64)?;
+        self.storage.write_at(&file, &path, content, 0)
+    }
+
+    /// Gives the directory its final name. An output that is replaced changes places with
+    /// it in one step, where the system can do that, and is deleted at the very end;
+    /// elsewhere it is first moved aside, and back if the new one cannot be moved.
     ///
     /// # Errors
     ///
@@ -127,93 +289,78 @@ impl StagedDir {
     /// }
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
-    pub fn commit(mut self) -> Result<(), IoError> {
-        self.disposable = false;
-        sync_tree(&self.staging)?;
-        if cfg!(windows) {
-            // There, an open file keeps its directory from being renamed.
-            self.remove_lock(&self.staging.clone());
-        }
+    pub fn commit(self) -> Result<(), IoError> {
+        self.keep();
+        sync_tree(&self.storage, &self.new)?;
         let old = self.move_into_place().map_err(|source| IoError::Commit {
             path: self.output.clone(),
-            staging: self.staging.clone(),
+            staging: self.new.clone(),
             source,
         })?;
-        // Only now: unlocked under its old name, the directory could be taken
-        // for a leftover and wiped.
-        self.remove_lock(&self.output.clone());
-        sync_dir(&self.output)?;
-        sync_dir(parent(&self.output))?;
-        if let Some(old) = old {
-            fs::remove_dir_all(&old).map_err(|source| IoError::OldOutputLeft {
-                path: self.output.clone(),
-                old,
-                source,
-            })?;
+        self.storage.sync_dir(parent(&self.output))?;
+        // First what a later process would take for work to go on with.
+        let _ = self.storage.remove_file(&self.journal_path());
+        let removed = match &old {
+            Some(old) => self.storage.remove_dir_all(old),
+            None => Ok(()),
+        };
+        // An empty directory too many does not make the output wrong.
+        let _ = self.storage.remove_file(&self.home.join(LOCK));
+        let _ = self.storage.remove_dir(&self.home);
+        match (removed, old) {
+            (Err(source), Some(old)) => {
+                Err(IoError::OldOutputLeft { path: self.output.clone(), old, source })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// Gives the path to which an old output was moved, if there was one.
+    /// Gives the path at which an old output is now, if there was one.
     fn move_into_place(&self) -> io::Result<Option<PathBuf>> {
-        match fs::remove_dir(&self.output) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if !self.overwrite => return Err(error),
-            Err(_) => {
-                let old = self.unused_name()?;
-                fs::rename(&self.output, &old)?;
-                return match fs::rename(&self.staging, &self.output) {
-                    Ok(()) => Ok(Some(old)),
-                    Err(error) => {
-                        // The first failure is the one to report.
-                        let _ = fs::rename(&old, &self.output);
-                        Err(error)
-                    }
-                };
+        let StagedDir { storage, new, output, .. } = self;
+        if !self.overwrite || storage.inspect(output).is_err() {
+            if cfg!(windows) {
+                // There, not even an empty directory is replaced.
+                let _ = storage.remove_dir(output);
+            }
+            return storage.rename(new, output).map(|()| None);
+        }
+        if storage.exchange(new, output)? {
+            return Ok(Some(new.clone()));
+        }
+        let old = self.home.join(OLD);
+        storage.rename(output, &old)?;
+        match storage.rename(new, output) {
+            Ok(()) => Ok(Some(old)),
+            Err(error) => {
+                // The first failure is the one to report.
+                let _ = storage.rename(&old, output);
+                Err(error)
             }
         }
-        fs::rename(&self.staging, &self.output)?;
-        Ok(None)
     }
 
-    /// A sibling's name for the old output that no earlier crash has left in use.
-    fn unused_name(&self) -> io::Result<PathBuf> {
-        let names = (0..1000).map(|n| sibling(&self.output, &format!("old-{n}")));
-        let free = names.flatten().find(|path| fs::symlink_metadata(path).is_err());
-        free.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
-    }
-
-    fn remove_lock(&mut self, dir: &Path) {
-        self.lock = None;
-        // An empty file too many does not make the output wrong.
-        let _ = fs::remove_file(dir.join(LOCK));
-    }
-
-    /// Removes what an interrupted process left.
-    fn wipe(&self) -> Result<(), IoError> {
-        let list = |source| IoError::System { action: "list", path: self.staging.clone(), source };
-        for entry in fs::read_dir(&self.staging).map_err(list)? {
-            let entry = entry.map_err(list)?;
-            if entry.file_name() == LOCK {
-                continue;
-            }
-            let path = entry.path();
-            let is_dir = entry.file_type().map_err(list)?.is_dir();
-            let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(IoError::system("remove", path))?;
+    /// Puts back an output that a process has moved aside and been stopped before it moved
+    /// the new one.
+    fn put_back(&self) -> Result<(), IoError> {
+        let old = self.home.join(OLD);
+        if old.symlink_metadata().is_err() || self.output.symlink_metadata().is_ok() {
+            return Ok(());
         }
-        Ok(())
+        let moved = self.storage.rename(&old, &self.output);
+        moved.map_err(IoError::system("move back", old))?;
+        check_output(&self.storage, &self.output, self.overwrite)
     }
 }
 
 impl Drop for StagedDir {
     fn drop(&mut self) {
-        if self.disposable {
+        if self.disposable.load(Ordering::Relaxed) {
             if cfg!(windows) {
+                // There, what is open cannot be removed.
                 self.lock = None;
             }
-            let _ = fs::remove_dir_all(&self.staging);
+            let _ = self.storage.remove_dir_all(&self.home);
             // Only where nobody has put something else there.
             self.made.iter().for_each(|dir| drop(fs::remove_dir(dir)));
         }
@@ -237,8 +384,8 @@ fn resolve(output: &Path) -> Result<PathBuf, IoError> {
     }
 }
 
-fn check_output(output: &Path, overwrite: bool) -> Result<(), IoError> {
-    let metadata = match fs::metadata(output) {
+fn check_output(storage: &Storage, output: &Path, overwrite: bool) -> Result<(), IoError> {
+    let metadata = match storage.inspect(output) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(IoError::system("open", output)(error)),
@@ -247,7 +394,7 @@ fn check_output(output: &Path, overwrite: bool) -> Result<(), IoError> {
         let found = kind_of(metadata.file_type());
         return Err(IoError::OutputNotADirectory { path: output.to_owned(), found });
     }
-    let names = list_directory(output)?;
+    let names = list_directory(storage, output)?;
     if names.is_empty() {
         return Ok(());
     }
@@ -266,34 +413,103 @@ fn check_output(output: &Path, overwrite: bool) -> Result<(), IoError> {
     }
 }
 
-/// Makes the staging directory, or takes over one that nobody holds.
-fn claim(staging: &Path, output: &Path) -> Result<Option<File>, IoError> {
-    let locked = || IoError::OutputLocked { path: output.to_owned(), staging: staging.to_owned() };
+/// Makes the directory beside the output, or takes over one that nobody holds; yields the lock
+/// and whether the directory is new.
+fn claim(storage: &Storage, home: &Path, output: &Path) -> Result<(Option<File>, bool), IoError> {
+    let locked = |holder: String| IoError::OutputLocked {
+        path: output.to_owned(),
+        staging: home.to_owned(),
+        holder,
+    };
     // Someone finishing at this very moment may remove the directory under us.
     for _ in 0..10 {
-        let is_new = match fs::create_dir(staging) {
+        let is_new = match storage.create_dir(home) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(IoError::system("create", staging)(error)),
+            Err(error) => return Err(IoError::system("create", home)(error)),
         };
-        let path = staging.join(LOCK);
-        let file = match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
+        let path = home.join(LOCK);
+        let opened = storage.open_or_create(&path);
+        if is_new && opened.is_err() {
+            let _ = fs::remove_dir(home);
+        }
+        let file = match opened {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(IoError::system("create", path)(error)),
         };
         match file.try_lock() {
-            Ok(()) if is_still_at(&file, &path) => return Ok(Some(file)),
+            Ok(()) if is_still_at(&file, &path) => {
+                // For people only: nothing depends on what is in it.
+                let name = own_name();
+                let _ = file.set_len(name.len() as u64);
+                let _ = storage.write_at(&file, &path, name.as_bytes(), 0);
+                return Ok((Some(file), is_new));
+            }
             Ok(()) => continue,
-            Err(TryLockError::WouldBlock) => return Err(locked()),
+            Err(TryLockError::WouldBlock) => return Err(locked(holder(file))),
             // Without locks, a directory that exists may be in use.
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                return if is_new { Ok(None) } else { Err(locked()) };
+                return if is_new { Ok((None, true)) } else { Err(locked(holder(file))) };
             }
             Err(TryLockError::Error(error)) => return Err(IoError::system("lock", path)(error)),
         }
     }
-    Err(locked())
+    Err(locked("someone".to_owned()))
+}
+
+/// This process, for others that find its lock.
+fn own_name() -> String {
+    format!("process {} on {}", std::process::id(), host())
+}
+
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn host() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_else(|_| "this machine".to_owned())
+}
+
+/// Who wrote a lock file.
+fn holder(file: File) -> String {
+    let mut name = Vec::new();
+    let _ = file.take(200).read_to_end(&mut name);
+    match String::from_utf8_lossy(&name).trim() {
+        "" => "another process".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// The directory itself, or else the nearest one above it that is there.
+fn nearest_directory(dir: &Path) -> &Path {
+    let found = dir.ancestors().find(|dir| dir.exists());
+    found.filter(|found| !found.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+fn may_write(dir: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    Ok(access(dir, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn may_write(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Bytes that a file takes on the disk.
+#[cfg(unix)]
+fn held(file: &fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    file.len().min(file.blocks() * 512)
+}
+
+#[cfg(not(unix))]
+fn held(_: &fs::Metadata) -> u64 {
+    0
 }
 
 /// Whether the file locked is the one that bears the name now.
@@ -313,28 +529,26 @@ fn is_still_at(_: &File, path: &Path) -> bool {
 }
 
 /// Syncs every file and directory of a tree, whoever wrote them.
-fn sync_tree(dir: &Path) -> Result<(), IoError> {
-    for entry in fs::read_dir(dir).map_err(IoError::system("list", dir))? {
-        let entry = entry.map_err(IoError::system("list", dir))?;
+fn sync_tree(storage: &Storage, dir: &Path) -> Result<(), IoError> {
+    for entry in storage.list(dir)? {
         let kind = entry.file_type().map_err(IoError::system("list", dir))?;
         if kind.is_dir() {
-            sync_tree(&entry.path())?;
+            sync_tree(storage, &entry.path())?;
         } else if kind.is_file() && cfg!(unix) {
             // Elsewhere, syncing takes the right to write, which this file need not grant.
-            let synced = File::open(entry.path()).and_then(|file| file.sync_all());
-            synced.map_err(IoError::system("sync", entry.path()))?;
+            storage.sync(&storage.open(&entry.path())?, &entry.path())?;
         }
     }
-    sync_dir(dir)
+    storage.sync_dir(dir)
 }
 
-/// `.<name>.mergecore-<what>` beside the output.
-fn sibling(output: &Path, what: &str) -> Result<PathBuf, IoError> {
+/// `.<name>.mergecore-partial` beside the output.
+fn home(output: &Path) -> Result<PathBuf, IoError> {
     let name = output.file_name().ok_or_else(|| IoError::OutputName { path: output.to_owned() })?;
-    let mut sibling = OsString::from(".");
-    sibling.push(name);
-    sibling.push(format!(".mergecore-{what}"));
-    Ok(output.with_file_name(sibling))
+    let mut home = OsString::from(".");
+    home.push(name);
+    home.push(".mergecore-partial");
+    Ok(output.with_file_name(home))
 }
 
 fn parent(output: &Path) -> &Path {
@@ -348,31 +562,45 @@ fn parent(output: &Path) -> &Path {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_output_that_cannot_be_replaced_is_put_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let output = dir.path().join("out");
+    fn old_output(dir: &Path) -> PathBuf {
+        let output = dir.join("out");
         fs::create_dir(&output).unwrap();
         fs::write(output.join("config.json"), "old").unwrap();
-        let staged = StagedDir::create(&output, true).unwrap();
-        // Without it, only the second of the two renames fails.
-        fs::remove_dir_all(staged.path()).unwrap();
-        assert!(staged.move_into_place().is_err());
-        assert_eq!(fs::read_to_string(output.join("config.json")).unwrap(), "old");
-        assert_eq!(list_directory(dir.path()).unwrap(), ["out"]);
+        output
     }
 
     #[test]
-    fn an_old_output_left_by_a_crash_is_not_touched() {
+    fn an_output_that_cannot_be_replaced_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let output = dir.path().join("out");
-        let left = sibling(&output, "old-0").unwrap();
-        for path in [&output, &left] {
-            fs::create_dir(path).unwrap();
-            fs::write(path.join("config.json"), "old").unwrap();
-        }
-        StagedDir::create(&output, true).unwrap().commit().unwrap();
-        assert!(list_directory(&output).unwrap().is_empty());
-        assert_eq!(fs::read_to_string(left.join("config.json")).unwrap(), "old");
+        let output = old_output(dir.path());
+        let staged = StagedDir::create(&output, true).unwrap();
+        fs::remove_dir_all(staged.path()).unwrap();
+        assert!(staged.move_into_place().is_err());
+        assert_eq!(fs::read_to_string(output.join("config.json")).unwrap(), "old");
+        drop(staged);
+        assert_eq!(list_directory(&Storage::new(), dir.path()).unwrap(), ["out"]);
+    }
+
+    #[test]
+    fn an_output_that_a_stopped_process_moved_aside_is_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = old_output(dir.path());
+        let home = home(&output).unwrap();
+        fs::create_dir(&home).unwrap();
+        fs::rename(&output, home.join(OLD)).unwrap();
+        let error = StagedDir::create(&output, false).unwrap_err();
+        assert!(matches!(error, IoError::OutputExists { .. }));
+        assert_eq!(fs::read_to_string(output.join("config.json")).unwrap(), "old");
+    }
+
+    #[test]
+    fn the_holder_is_named_as_far_as_it_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        fs::write(&path, "").unwrap();
+        assert_eq!(holder(File::open(&path).unwrap()), "another process");
+        fs::write(&path, own_name()).unwrap();
+        let name = holder(File::open(&path).unwrap());
+        assert!(name.starts_with(&format!("process {} on ", std::process::id())), "{name}");
     }
 }

@@ -1,18 +1,21 @@
 //! Writing a checkpoint's tensors to the places that a layout gave them.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
 
 use crate::error::IoError;
 use crate::index::INDEX_FILE;
 use crate::layout::Layout;
 use crate::page_cache;
-use crate::positioned::write_all_at;
-use crate::source::{StoredTensor, TensorSource};
+use crate::source::{OpenFile, StoredTensor, TensorSource};
+use crate::stamp::Watched;
+use crate::storage::Storage;
+use crate::{SourceFile, TensorSpec};
 
 /// Writes the weights files (and index) of a [`Layout`], in any order of tensors
 /// and parts of tensors, from any number of threads.
@@ -37,6 +40,7 @@ use crate::source::{StoredTensor, TensorSource};
 pub struct CheckpointWriter {
     layout: Arc<Layout>,
     dir: PathBuf,
+    storage: Storage,
     files: Vec<OutputFile>,
     /// Bytes written so far, by tensor.
     written: Vec<AtomicU64>,
@@ -79,24 +83,127 @@ impl CheckpointWriter {
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
     pub fn create(dir: &Path, layout: Arc<Layout>) -> Result<CheckpointWriter, IoError> {
+        let storage = Storage::default();
+        CheckpointWriter::open(dir, layout, &storage, |path| storage.create_new(path))
+    }
+
+    /// As [`create`](Self::create), except that files which are there are gone on with:
+    /// whatever tensor bytes they hold stay until they are written anew. Which of these are
+    /// right is for the caller to know, who says so by
+    /// [`keep_written`](Self::keep_written).
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::System`], also from a hook of the storage.
+    ///
+    /// ```
+    /// use mergecore_io::{CheckpointWriter, Layout, Storage, TensorSource, TensorSpec};
+    /// use mergecore_tensor::DType;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let tensor = |name: &str| TensorSpec { name: name.into(), dtype: DType::U8, shape: vec![2] };
+    /// let layout = Layout::new(vec![tensor("a"), tensor("b")], u64::MAX, Default::default())?;
+    /// let layout = std::sync::Arc::new(layout);
+    /// let writer = CheckpointWriter::create(dir.path(), layout.clone())?;
+    /// writer.write(0, 0, &[1, 2])?;
+    /// assert!(writer.is_written(0) && !writer.is_written(1));
+    /// drop(writer);
+    ///
+    /// let writer = CheckpointWriter::resume(dir.path(), layout, &Storage::new())?;
+    /// let mut found = [0; 2];
+    /// writer.read_back(0)?.read(0..2, &mut found)?;
+    /// assert_eq!(found, [1, 2]);
+    /// writer.keep_written(0);
+    /// writer.write(1, 0, &[3, 4])?;
+    /// writer.finish()?;
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn resume(
+        dir: &Path,
+        layout: Arc<Layout>,
+        storage: &Storage,
+    ) -> Result<CheckpointWriter, IoError> {
+        CheckpointWriter::open(dir, layout, storage, |path| {
+            storage.open_or_create(path).map_err(IoError::system("create", path))
+        })
+    }
+
+    fn open(
+        dir: &Path,
+        layout: Arc<Layout>,
+        storage: &Storage,
+        open: impl Fn(&Path) -> Result<File, IoError>,
+    ) -> Result<CheckpointWriter, IoError> {
         let mut files = Vec::with_capacity(layout.shards().len());
         for shard in layout.shards() {
             let path = dir.join(shard.file_name());
-            let file = create_new(&path)?;
-            file.set_len(shard.file_len()).map_err(IoError::system("set the length of", &path))?;
-            write_all_at(&file, shard.header(), 0).map_err(IoError::system("write", &path))?;
+            let file = open(&path)?;
+            storage.set_len(&file, &path, shard.file_len())?;
+            storage.write_at(&file, &path, shard.header(), 0)?;
             files.push(OutputFile { path, file, turn: Mutex::default() });
         }
         if let Some(index) = layout.index_json() {
-            let path = dir.join(INDEX_FILE);
-            let mut file = create_new(&path)?;
-            file.write_all(format!("{index:#}\n").as_bytes())
-                .map_err(IoError::system("write", &path))?;
+            let (path, text) = (dir.join(INDEX_FILE), format!("{index:#}\n"));
+            let file = open(&path)?;
+            storage.set_len(&file, &path, text.len() as u64)?;
+            storage.write_at(&file, &path, text.as_bytes(), 0)?;
             files.push(OutputFile { path, file, turn: Mutex::default() });
         }
         let written = layout.tensors().iter().map(|_| AtomicU64::new(0)).collect();
-        let cannot_copy = AtomicBool::new(false);
-        Ok(CheckpointWriter { layout, dir: dir.to_owned(), files, written, cannot_copy })
+        let (dir, storage, cannot_copy) = (dir.to_owned(), storage.clone(), AtomicBool::new(false));
+        Ok(CheckpointWriter { layout, dir, storage, files, written, cannot_copy })
+    }
+
+    /// A tensor as it is in the files now, to be looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::TensorIndex`] and [`IoError::System`].
+    pub fn read_back(&self, tensor: usize) -> Result<StoredTensor, IoError> {
+        let Some(place) = self.layout.placement(tensor) else {
+            return Err(self.no_tensor(tensor));
+        };
+        let OutputFile { path, file, .. } = &self.files[place.shard];
+        let open = || Ok((file.try_clone()?, file.metadata()?));
+        let (file, metadata) = open().map_err(IoError::system("open", path))?;
+        let name = self.layout.shards()[place.shard].file_name().to_owned();
+        let about = SourceFile { name, path: path.clone(), bytes: metadata.len(), modified: None };
+        let watched = Watched::new(path, &metadata);
+        let file = Arc::new(OpenFile { about, file, storage: self.storage.clone(), watched });
+        let TensorSpec { name, dtype, shape } = self.layout.tensors()[tensor].clone();
+        Ok(StoredTensor::new(name, dtype, shape, file, place.bytes.clone()))
+    }
+
+    /// Counts a tensor as written, whose bytes the files hold already.
+    ///
+    /// # Panics
+    /// If there is no tensor of that index.
+    pub fn keep_written(&self, tensor: usize) {
+        self.written[tensor].store(self.size(tensor), Ordering::Relaxed);
+    }
+
+    /// Whether all bytes of a tensor were written; not, if there is no such tensor.
+    pub fn is_written(&self, tensor: usize) -> bool {
+        let written = self.written.get(tensor).map(|written| written.load(Ordering::Relaxed));
+        written.is_some_and(|written| written >= self.size(tensor))
+    }
+
+    /// A tensor's bytes.
+    fn size(&self, tensor: usize) -> u64 {
+        self.layout.placement(tensor).map_or(0, |place| place.bytes.end - place.bytes.start)
+    }
+
+    fn no_tensor(&self, index: usize) -> IoError {
+        IoError::TensorIndex { index, count: self.layout.tensors().len() }
+    }
+
+    /// Waits until what was written so far is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::System`].
+    pub fn sync(&self) -> Result<(), IoError> {
+        self.files.iter().try_for_each(|file| self.storage.sync(&file.file, &file.path))
     }
 
     /// The layout that is being filled.
@@ -172,7 +279,7 @@ impl CheckpointWriter {
         bytes: &[u8],
     ) -> Result<(), IoError> {
         let OutputFile { path, file, .. } = &self.files[shard];
-        write_all_at(file, bytes, at).map_err(IoError::system("write", path))?;
+        self.storage.write_at(file, path, bytes, at)?;
         self.count(tensor, shard, at, bytes.len() as u64);
         Ok(())
     }
@@ -227,7 +334,8 @@ impl CheckpointWriter {
         if self.cannot_copy.load(Ordering::Relaxed) || elements.end > source.len() {
             return Ok(false);
         }
-        let copied = page_cache::copy(source.file(), bytes, &self.files[shard].file, at) == len;
+        let OutputFile { path, file, .. } = &self.files[shard];
+        let copied = self.storage.copy(source.file(), bytes, file, path, at)? == len;
         if copied {
             self.count(tensor, shard, at, len);
         } else {
@@ -239,7 +347,7 @@ impl CheckpointWriter {
     /// The file, by number, and the position in it of a range of a tensor's bytes.
     fn place(&self, tensor: usize, offset: u64, len: u64) -> Result<(usize, u64), IoError> {
         let Some(place) = self.layout.placement(tensor) else {
-            return Err(IoError::TensorIndex { index: tensor, count: self.layout.tensors().len() });
+            return Err(self.no_tensor(tensor));
         };
         let size = place.bytes.end - place.bytes.start;
         if offset.checked_add(len).is_none_or(|end| end > size) {
@@ -285,25 +393,69 @@ impl CheckpointWriter {
     /// # Ok::<(), IoError>(())
     /// ```
     pub fn finish(self) -> Result<(), IoError> {
-        for (index, written) in self.written.into_iter().enumerate() {
-            let written = written.into_inner();
-            let expected =
-                self.layout.placement(index).map_or(0, |place| place.bytes.end - place.bytes.start);
-            if written < expected {
-                let tensor = self.layout.tensors()[index].name.clone();
-                return Err(IoError::Unwritten { tensor, written, expected });
+        self.check_written()?;
+        self.sync()?;
+        self.storage.sync_dir(&self.dir)
+    }
+
+    /// As [`finish`](Self::finish), unless it is told to stop meanwhile, which it asks
+    /// `stop` for twenty times a second: `false` then, and the files may not be on the disk.
+    ///
+    /// The disk may take long, and waiting for it cannot be broken off: a thread of its own
+    /// waits, and goes on to when the caller does not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`finish`](Self::finish).
+    ///
+    /// ```
+    /// # use mergecore_io::{CheckpointWriter, IoError, Layout, TensorSpec};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let dtype = mergecore_tensor::DType::U8;
+    /// # let tensor = TensorSpec { name: "w".into(), dtype, shape: vec![2] };
+    /// # let layout = Layout::new(vec![tensor], u64::MAX, Default::default())?;
+    /// # let writer = CheckpointWriter::create(dir.path(), layout.into())?;
+    /// writer.write(0, 0, &[1, 2])?;
+    /// assert!(writer.finish_unless(|| false)?);
+    /// # Ok::<(), IoError>(())
+    /// ```
+    pub fn finish_unless(self, stop: impl Fn() -> bool) -> Result<bool, IoError> {
+        self.check_written()?;
+        let (sender, receiver) = mpsc::channel();
+        let wait = std::thread::Builder::new().name("mergecore-sync".to_owned());
+        let (dir, this) = (self.dir.clone(), self);
+        let started = wait.spawn(move || {
+            let synced = this.sync().and_then(|()| this.storage.sync_dir(&this.dir));
+            // Nobody may be there any more.
+            let _ = sender.send(synced);
+        });
+        started.map_err(IoError::system("start a thread to sync", &dir))?;
+        loop {
+            match receiver.recv_timeout(Duration::from_millis(50)) {
+                Ok(synced) => return synced.map(|()| true),
+                Err(RecvTimeoutError::Timeout) if stop() => return Ok(false),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let panicked = std::io::Error::other("the thread that waited panicked");
+                    return Err(IoError::system("sync", dir)(panicked));
+                }
             }
         }
-        for OutputFile { path, file, .. } in &self.files {
-            file.sync_all().map_err(IoError::system("sync", path))?;
-        }
-        sync_dir(&self.dir)
     }
-}
 
-fn create_new(path: &Path) -> Result<File, IoError> {
-    let open = OpenOptions::new().write(true).create_new(true).open(path);
-    open.map_err(IoError::system("create", path))
+    fn check_written(&self) -> Result<(), IoError> {
+        let mut tensors = self.layout.tensors().iter().zip(&self.written).enumerate();
+        let unwritten = tensors.find_map(|(index, (tensor, written))| {
+            let (written, expected) = (written.load(Ordering::Relaxed), self.size(index));
+            (written < expected).then(|| (tensor.name.clone(), written, expected))
+        });
+        match unwritten {
+            Some((tensor, written, expected)) => {
+                Err(IoError::Unwritten { tensor, written, expected })
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// Waits until a directory's entries (names made, renamed or removed in it) are
@@ -320,17 +472,5 @@ fn create_new(path: &Path) -> Result<File, IoError> {
 /// # Ok::<(), mergecore_io::IoError>(())
 /// ```
 pub fn sync_dir(path: &Path) -> Result<(), IoError> {
-    if !cfg!(unix) {
-        return Ok(());
-    }
-    let synced = File::open(path).and_then(|dir| dir.sync_all());
-    match synced {
-        // Some network file systems cannot sync a directory.
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
-        {
-            Ok(())
-        }
-        other => other.map_err(IoError::system("sync", path)),
-    }
+    Storage::default().sync_dir(path)
 }

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use mergecore_io::{IoError, StagedDir};
+use mergecore_io::{IoError, StagedDir, Storage};
 use support::{dir, names, put};
 
 fn stage(output: &Path, overwrite: bool, content: &str) -> StagedDir {
@@ -20,7 +20,7 @@ fn the_output_appears_when_committed_and_nothing_else_stays() {
     let output = dir.path().join("a/b/out");
     let staged = stage(&output, false, "new");
     assert!(!output.exists());
-    assert_eq!(staged.path(), dir.path().join("a/b/.out.mergecore-partial"));
+    assert_eq!(staged.path(), dir.path().join("a/b/.out.mergecore-partial/output"));
     staged.commit().unwrap();
     assert_eq!(names(&output), ["config.json"]);
     assert_eq!(names(&dir.path().join("a/b")), ["out"]);
@@ -119,7 +119,12 @@ fn two_at_once() {
     let first = stage(&output, false, "first");
     let error = StagedDir::create(&output, true).unwrap_err();
     assert!(matches!(&error, IoError::OutputLocked { path, .. } if *path == output));
-    assert!(error.to_string().contains("another merge"));
+    let holder = format!(
+        "another merge is writing to {}: process {} on ",
+        output.display(),
+        std::process::id()
+    );
+    assert!(error.to_string().starts_with(&holder), "{error}");
     assert!(first.path().join("config.json").exists());
     first.commit().unwrap();
     stage(&output, true, "second").commit().unwrap();
@@ -129,12 +134,92 @@ fn two_at_once() {
 fn what_a_crash_left_is_wiped() {
     let dir = dir();
     let left = dir.path().join(".out.mergecore-partial");
-    fs::create_dir_all(left.join("sub")).unwrap();
+    fs::create_dir_all(left.join("output/sub")).unwrap();
     fs::write(left.join("lock"), "").unwrap();
-    fs::write(left.join("model.safetensors"), "half").unwrap();
+    fs::write(left.join("journal"), "half").unwrap();
+    fs::write(left.join("output/model.safetensors"), "half").unwrap();
     let output = dir.path().join("out");
     stage(&output, false, "new").commit().unwrap();
     assert_eq!(names(&output), ["config.json"]);
+    assert_eq!(names(dir.path()), ["out"]);
+}
+
+#[test]
+fn what_is_kept_is_there_for_the_next() {
+    let dir = dir();
+    let output = dir.path().join("a/out");
+    let staged = stage(&output, false, "half");
+    fs::write(staged.journal_path(), "journal").unwrap();
+    staged.keep();
+    drop(staged);
+    assert!(!output.exists());
+    let staged = StagedDir::resume(&output, false, &Storage::new()).unwrap();
+    assert_eq!(names(staged.path()), ["config.json"]);
+    // Neither is removed where the next one fails.
+    drop(staged);
+    let staged = StagedDir::resume(&output, false, &Storage::new()).unwrap();
+    assert!(staged.journal_path().exists());
+    staged.commit().unwrap();
+    assert_eq!(names(&output), ["config.json"]);
+    assert_eq!(names(&dir.path().join("a")), ["out"]);
+}
+
+#[test]
+fn a_small_file_may_be_written_again() {
+    let dir = dir();
+    let staged = StagedDir::create(&dir.path().join("out"), false).unwrap();
+    staged.write_file("config.json", b"long before").unwrap();
+    staged.write_file("config.json", b"{}").unwrap();
+    staged.commit().unwrap();
+    assert_eq!(fs::read(dir.path().join("out/config.json")).unwrap(), b"{}");
+}
+
+#[test]
+fn bytes_that_are_there_need_no_space() {
+    let dir = dir();
+    let staged = StagedDir::create(&dir.path().join("out"), false).unwrap();
+    let IoError::NoSpace { free, path, .. } = staged.check_space(u64::MAX).unwrap_err() else {
+        panic!("there is space for everything")
+    };
+    assert_eq!(path, dir.path());
+    staged.write_file("half", &[1; 1 << 20]).unwrap();
+    fs::File::open(staged.path().join("half")).unwrap().sync_all().unwrap();
+    // Others may write at the same time.
+    let IoError::NoSpace { needed, .. } = staged.check_space(u64::MAX).unwrap_err() else {
+        panic!("there is space for everything")
+    };
+    assert_eq!(needed, u64::MAX - (1 << 20));
+    assert!(free > 0);
+}
+
+#[test]
+fn what_can_be_seen_beforehand() {
+    let dir = dir();
+    let storage = Storage::new();
+    put(&dir, "file", "x");
+    StagedDir::check(&dir.path().join("a/b"), false, &storage).unwrap();
+    let error = StagedDir::check(&dir.path().join("file"), false, &storage).unwrap_err();
+    assert!(matches!(error, IoError::OutputNotADirectory { .. }));
+    let error = StagedDir::check(dir.path(), false, &storage).unwrap_err();
+    assert!(matches!(error, IoError::OutputExists { .. }));
+    assert_eq!(names(dir.path()), ["file"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_place_that_cannot_be_written_is_seen_beforehand() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = dir();
+    let shut = dir.path().join("shut");
+    fs::create_dir(&shut).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o500)).unwrap();
+    if fs::write(shut.join("probe"), "x").is_ok() {
+        return; // root may write everywhere
+    }
+    let error = StagedDir::check(&shut.join("a/out"), false, &Storage::new()).unwrap_err();
+    let start = format!("cannot write to {}: Permission denied", shut.display());
+    assert!(error.to_string().starts_with(&start), "{error}");
 }
 
 #[test]
