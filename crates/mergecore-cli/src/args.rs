@@ -70,7 +70,8 @@ pub(crate) enum Command {
     /// Merge the models that a recipe names into a new checkpoint.
     ///
     /// The output directory appears under its name only when it is complete. Its path is
-    /// printed on stdout, everything else on stderr.
+    /// printed on stdout, everything else on stderr. A merge that was stopped goes on where it
+    /// was when the same command is given again.
     #[command(after_help = MERGE_EXAMPLES)]
     Merge(MergeArgs),
     /// Show what a merge would do: models, files, tensors. No tensor is read.
@@ -145,6 +146,9 @@ pub(crate) struct MergeArgs {
     /// Replace an existing output.
     #[arg(long, help_heading = "Output")]
     overwrite: bool,
+    /// Discard what an interrupted merge has left beside the output, and begin anew.
+    #[arg(long, help_heading = "Output")]
+    restart: bool,
     /// Leave the hashes of what is read and written out of the manifest.
     #[arg(long, help_heading = "Output")]
     no_hash: bool,
@@ -266,6 +270,7 @@ impl MergeArgs {
             threads: self.threads.map(|threads| threads as usize),
             max_memory: self.max_memory,
             overwrite: self.overwrite,
+            restart: self.restart,
             hash: !self.no_hash,
             allow_nonfinite: self.allow_nonfinite,
             model_card: !self.no_model_card,

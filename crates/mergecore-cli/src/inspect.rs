@@ -11,8 +11,7 @@ use crate::table::{count, table};
 use crate::{Failure, USAGE, print};
 
 pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let reference: ModelRef =
-        args.model.parse().map_err(|error| Failure { text: format!("{error}"), status: USAGE })?;
+    let reference: ModelRef = args.model.parse().map_err(|error| Failure::new(error, USAGE))?;
     let model = open_model(&reference)?;
     match args.json {
         true => print::result(format_args!("{:#}\n", as_json(&model)))?,

@@ -2,6 +2,7 @@
 
 mod args;
 mod inspect;
+mod interrupt;
 mod merge;
 mod plan;
 mod print;
@@ -21,13 +22,21 @@ const FAILED: u8 = 1;
 /// Why the command fails: what to print, and the exit status.
 struct Failure {
     text: String,
+    /// What to say besides.
+    note: Option<String>,
     status: u8,
+}
+
+impl Failure {
+    fn new(text: impl ToString, status: u8) -> Self {
+        Failure { text: text.to_string(), note: None, status }
+    }
 }
 
 impl From<mergecore::Error> for Failure {
     fn from(error: mergecore::Error) -> Self {
         let status = if error.is_recipe() { USAGE } else { FAILED };
-        Failure { text: error.to_string(), status }
+        Failure::new(error, status)
     }
 }
 
@@ -45,7 +54,7 @@ impl From<mergecore::EngineError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Failure { text: format!("cannot write the result: {error}"), status: FAILED }
+        Failure::new(format!("cannot write the result: {error}"), FAILED)
     }
 }
 
@@ -61,6 +70,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             print::error(failure.text);
+            failure.note.iter().for_each(print::note);
             ExitCode::from(failure.status)
         }
     }
@@ -75,9 +85,9 @@ fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
 fn man(dir: Option<std::path::PathBuf>) -> Result<(), Failure> {
     let command = args::command();
     match dir {
-        Some(dir) => clap_mangen::generate_to(command, &dir).map_err(|error| Failure {
-            text: format!("cannot write man pages to {}: {error}", dir.display()),
-            status: FAILED,
+        Some(dir) => clap_mangen::generate_to(command, &dir).map_err(|error| {
+            let text = format!("cannot write man pages to {}: {error}", dir.display());
+            Failure::new(text, FAILED)
         }),
         None => {
             let mut page = Vec::new();

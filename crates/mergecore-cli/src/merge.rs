@@ -1,12 +1,16 @@
 //! `mergecore merge`.
 
+use std::path::Path;
+
 use indicatif::DecimalBytes;
-use mergecore::{MergeConfig, MergeOptions, MergePlan, MergeReport, plan};
+use mergecore::{
+    EngineError, MergeConfig, MergeOptions, MergePlan, MergeReport, partial_work, plan,
+};
 
 use crate::args::MergeArgs;
 use crate::progress::Bar;
 use crate::table::count;
-use crate::{Failure, print};
+use crate::{Failure, interrupt, print};
 
 pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
     let options = args.options()?;
@@ -19,10 +23,11 @@ pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
         plan.notes().iter().for_each(print::note);
     }
     let bar = Bar::new(args.quiet, plan.layout().total_bytes());
-    let options = MergeOptions { progress: bar.callback(), ..options };
+    let cancel = Some(interrupt::flag()?);
+    let options = MergeOptions { progress: bar.callback(), cancel, ..options };
     let report = plan.execute(&args.output, &options);
     bar.finish();
-    let report = report?;
+    let report = report.map_err(|error| with_partial_work(error, &args.output))?;
     if !args.quiet {
         // The plan's come first, and were printed.
         report.notes[plan.notes().len()..].iter().for_each(print::note);
@@ -30,6 +35,23 @@ pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
         print::result(format_args!("{}\n", report.output.display()))?;
     }
     Ok(())
+}
+
+/// Says what a merge that failed has kept.
+fn with_partial_work(error: EngineError, output: &Path) -> Failure {
+    let kept = match error {
+        // Tells of another's.
+        EngineError::PartialDiffers { .. } => None,
+        _ => partial_work(output),
+    };
+    let mut failure = Failure::from(error);
+    failure.note = kept.map(|path| {
+        format!(
+            "what was done so far is kept in {}: the same command goes on with it, --restart begins anew; or delete it",
+            path.display()
+        )
+    });
+    failure
 }
 
 fn describe(plan: &MergePlan) {

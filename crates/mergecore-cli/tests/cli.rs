@@ -256,13 +256,14 @@ fn nan_and_infinity_in_an_input() {
     for value in [f32::NAN, f32::INFINITY] {
         let folder = Folder::new();
         poison(&folder, value);
-        folder.refuses(
-            1,
+        folder.fails_halfway(
+            &[],
             LINEAR,
             &[Q_PROJ, "`b`", "1 of its 16 elements", "index 5", "--allow-nonfinite"],
         );
         let (code, _, stderr) = folder.merge(LINEAR, &["--allow-nonfinite"]);
         assert_eq!(code, 0, "{stderr}");
+        assert!(stderr.contains("by an interrupted merge"), "{stderr}");
         assert!(stderr.contains("note: ") && stderr.contains("index 5"), "{stderr}");
     }
 }

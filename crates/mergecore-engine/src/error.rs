@@ -349,6 +349,19 @@ pub enum EngineError {
         /// The input directory.
         input: PathBuf,
     },
+    /// Another merge has left its work where this one would do its own.
+    #[error(
+        "{partial} holds what another merge to {output} has done so far, which this one cannot go on with: {}; repeat that merge as it was to finish it, or discard its work (--restart)",
+        differences.join("; ")
+    )]
+    PartialDiffers {
+        /// The output directory.
+        output: PathBuf,
+        /// Where the work is.
+        partial: PathBuf,
+        /// How that merge and this one differ, a clause each.
+        differences: Vec<String>,
+    },
     /// The pool of threads could not be started.
     #[error("cannot start {threads} threads: {source}")]
     Threads {
@@ -413,6 +426,7 @@ impl EngineError {
             | EngineError::Card(CardError::Write { .. })
             | EngineError::Io(_)
             | EngineError::OutputOverlapsInput { .. }
+            | EngineError::PartialDiffers { .. }
             | EngineError::Threads { .. }
             | EngineError::Cancelled => false,
         }

@@ -3,10 +3,14 @@
 //! XXH3, which keeps up with memory where a cryptographic hash would take longer than the
 //! merge: it finds what went wrong by accident, and is not made to withstand a forger.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Mutex;
 
+use mergecore_io::{IoError, TensorSource};
 use mergecore_kernel::BLOCK;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use twox_hash::XxHash3_128;
 
 /// Bytes of a piece. Chunks begin where pieces do, being whole blocks of elements.
@@ -16,8 +20,29 @@ const _: () =
 
 /// XXH3 of 128 bits: of at most one piece, that of the bytes; of more, that of their
 /// pieces' hashes one after the other, 16 bytes each, big-endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct TensorHash(u128);
+
+impl TensorHash {
+    fn parse(text: &str) -> Option<Self> {
+        (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok().map(TensorHash))?
+    }
+}
+
+/// As its 32 hexadecimal digits.
+impl Serialize for TensorHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TensorHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Cow<'de, str>>::deserialize(deserializer)?;
+        TensorHash::parse(&text)
+            .ok_or_else(|| D::Error::custom("not a hash of 32 hexadecimal digits"))
+    }
+}
 
 impl fmt::Display for TensorHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +81,26 @@ impl PieceHasher {
         let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_be_bytes()).collect();
         TensorHash(XxHash3_128::oneshot(&bytes))
     }
+}
+
+/// The hash of a tensor's elements as they are stored; `None` where it is told to stop.
+pub(crate) fn hash_source(
+    source: &dyn TensorSource,
+    stop: impl Fn() -> bool,
+) -> Result<Option<TensorHash>, IoError> {
+    let size = source.dtype().size();
+    let hasher = PieceHasher::new(source.len(), size);
+    let mut buffer = Vec::new();
+    for start in (0..source.len()).step_by(BLOCK as usize) {
+        if stop() {
+            return Ok(None);
+        }
+        let end = source.len().min(start + BLOCK);
+        buffer.resize((end - start) as usize * size, 0);
+        source.read(start..end, &mut buffer)?;
+        hasher.add(start * size as u64, &buffer);
+    }
+    Ok(Some(hasher.finish()))
 }
 
 #[cfg(test)]

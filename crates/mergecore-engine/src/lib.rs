@@ -6,6 +6,7 @@ mod card;
 mod error;
 mod execute;
 mod hash;
+mod identity;
 mod locate;
 mod manifest;
 mod options;

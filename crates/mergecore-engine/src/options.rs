@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mergecore_config::ModelLocation;
+use mergecore_io::Storage;
 use mergecore_kernel::{BLOCK, Simd};
 
 use crate::ModelCardTemplate;
@@ -44,6 +45,9 @@ pub struct MergeOptions {
     pub seed: u64,
     /// Replace an output that exists. Off by default: such an output is an error.
     pub overwrite: bool,
+    /// Discard what an interrupted merge to the same output has left, and begin anew. Off by
+    /// default: the same merge goes on with it, and another one is refused.
+    pub restart: bool,
     /// Hash what is read and written into the manifest. On by default.
     pub hash: bool,
     /// Go on where a merged input holds NaN or infinity. Off by default.
@@ -65,6 +69,8 @@ pub struct MergeOptions {
     /// Finds models that are not directories, by name; without one, the engine
     /// knows directories only.
     pub locator: Option<ModelLocator>,
+    /// By which files are read and written; the system as it is by default.
+    pub storage: Storage,
 }
 
 impl Default for MergeOptions {
@@ -77,6 +83,7 @@ impl Default for MergeOptions {
             max_shard_bytes: 5_000_000_000,
             seed: 0,
             overwrite: false,
+            restart: false,
             hash: true,
             allow_nonfinite: false,
             allow_mixed_architectures: false,
@@ -87,6 +94,7 @@ impl Default for MergeOptions {
             progress: None,
             cancel: None,
             locator: None,
+            storage: Storage::default(),
         }
     }
 }
@@ -216,7 +224,8 @@ impl CancelFlag {
         CancelFlag::default()
     }
 
-    /// Asks the merge to stop; it ends within a chunk's time and leaves no output.
+    /// Asks the merge to stop; it ends within a chunk's time and leaves no output,
+    /// but what was done, for the same merge to go on with.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -241,6 +241,11 @@ impl Layout {
         let weight_map: Map<String, Value> = files.collect();
         Some(json!({ "metadata": { "total_size": self.total_bytes() }, "weight_map": weight_map }))
     }
+
+    /// The index as it is written, where there are several files.
+    pub fn index_text(&self) -> Option<String> {
+        Some(format!("{:#}\n", self.index_json()?))
+    }
 }
 
 /// The tensors' indices in natural order of their names.

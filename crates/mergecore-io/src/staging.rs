@@ -162,6 +162,23 @@ impl StagedDir {
         may_write(parent).map_err(IoError::system("write to", parent))
     }
 
+    /// The directory beside `output` in which a process that was stopped, or is at work, has
+    /// left something; `None` where there is no such thing.
+    ///
+    /// ```
+    /// use mergecore_io::StagedDir;
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let output = dir.path().join("merged");
+    /// assert_eq!(StagedDir::left(&output), None);
+    /// StagedDir::create(&output, false)?.keep();
+    /// assert_eq!(StagedDir::left(&output), Some(dir.path().join(".merged.mergecore-partial")));
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn left(output: &Path) -> Option<PathBuf> {
+        home(&resolve(output).ok()?).ok().filter(|home| home.is_dir())
+    }
+
     /// The working directory.
     ///
     /// ```
@@ -192,6 +209,11 @@ impl StagedDir {
         self.disposable.store(false, Ordering::Relaxed);
     }
 
+    /// From now on, dropping removes the working directory.
+    pub fn discard(&self) {
+        self.disposable.store(true, Ordering::Relaxed);
+    }
+
     /// Removes what a process that was stopped has left.
     ///
     /// # Errors
@@ -210,7 +232,7 @@ impl StagedDir {
             };
             removed.map_err(IoError::system("remove", path))?;
         }
-        self.disposable.store(true, Ordering::Relaxed);
+        self.discard();
         self.storage.create_dir(&self.new).map_err(IoError::system("create", &self.new))
     }
 

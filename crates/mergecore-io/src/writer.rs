@@ -142,8 +142,8 @@ impl CheckpointWriter {
             storage.write_at(&file, &path, shard.header(), 0)?;
             files.push(OutputFile { path, file, turn: Mutex::default() });
         }
-        if let Some(index) = layout.index_json() {
-            let (path, text) = (dir.join(INDEX_FILE), format!("{index:#}\n"));
+        if let Some(text) = layout.index_text() {
+            let path = dir.join(INDEX_FILE);
             let file = open(&path)?;
             storage.set_len(&file, &path, text.len() as u64)?;
             storage.write_at(&file, &path, text.as_bytes(), 0)?;

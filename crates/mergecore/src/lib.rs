@@ -11,7 +11,7 @@ pub use card::{load_recipe, render_model_card, save_model_card};
 pub use error::{Error, Result};
 #[cfg(feature = "hub")]
 pub use hub::hub_locator;
-pub use merge::{builtin_methods, merge, merge_with, open_model, plan, plan_with};
+pub use merge::{builtin_methods, merge, merge_with, open_model, partial_work, plan, plan_with};
 
 pub use mergecore_config::{
     Conditional, ConfigError, FloatType, InputModel, MergeConfig, MergeInput, ModelLocation,
@@ -27,7 +27,8 @@ pub use mergecore_engine::{
 #[cfg(feature = "hub")]
 pub use mergecore_hub::{HubCache, HubError};
 pub use mergecore_io::{
-    Checkpoint, Companion, CompanionKind, IoError, Layout, StoredTensor, TensorSource,
+    Checkpoint, Companion, CompanionKind, IoError, Layout, Storage, StorageCall, StorageHook,
+    StoredTensor, TensorSource,
 };
 /// What a merge method of one's own is written with.
 pub use mergecore_kernel as kernel;

@@ -1,9 +1,10 @@
 //! The way from recipe to checkpoint, with the built-in methods.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mergecore_config::{MergeConfig, ModelRef};
 use mergecore_engine::{MergeOptions, MergePlan, MergeReport, Model, ModelLocator, Registry};
+use mergecore_io::StagedDir;
 
 use crate::Result;
 
@@ -111,6 +112,19 @@ pub fn merge_with(
     options: &MergeOptions,
 ) -> Result<MergeReport> {
     Ok(plan_with(config, registry, options)?.execute(output, options)?)
+}
+
+/// Where a merge to `output` that was stopped has left what it had done, if one has. The same
+/// merge goes on with it; deleted, it is given up.
+///
+/// ```
+/// use mergecore::partial_work;
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// assert_eq!(partial_work(folder.path().join("merged")), None);
+/// ```
+pub fn partial_work(output: impl AsRef<Path>) -> Option<PathBuf> {
+    StagedDir::left(output.as_ref())
 }
 
 /// What [`merge`] would do: every output tensor, known from headers alone. No

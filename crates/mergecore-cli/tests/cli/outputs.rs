@@ -30,7 +30,7 @@ fn a_failed_merge_keeps_the_output_that_it_was_to_replace() {
     let folder = Folder::new();
     assert_eq!(folder.merge(LINEAR, &[]).0, 0);
     crate::poison(&folder, f32::NAN);
-    folder.refuses_with(&["--overwrite"], 1, LINEAR, &["--allow-nonfinite"]);
+    folder.fails_halfway(&["--overwrite"], LINEAR, &["--allow-nonfinite"]);
 }
 
 #[test]

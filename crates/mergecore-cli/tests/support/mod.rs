@@ -97,6 +97,34 @@ impl Folder {
     /// The command must fail as [`Folder::refuses`] says.
     #[track_caller]
     pub(crate) fn fails(&self, args: &[&str], status: i32, parts: &[&str]) {
+        let (before, after) = self.fail(args, status, parts);
+        let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&after), names(&before));
+        assert!(after == before, "a file's content changed");
+    }
+
+    /// The merge must fail as [`Folder::refuses`] says, except that it has begun: what it has
+    /// done is kept and named.
+    #[track_caller]
+    pub(crate) fn fails_halfway(&self, args: &[&str], recipe: &str, parts: &[&str]) {
+        std::fs::write(self.path("recipe.yml"), recipe).unwrap();
+        let mut all = vec!["merge", "recipe.yml", "out"];
+        all.extend(args);
+        let parts: Vec<&str> = parts
+            .iter()
+            .copied()
+            .chain(["is kept in .out.mergecore-partial", "--restart"])
+            .collect();
+        let (before, mut after) = self.fail(&all, 1, &parts);
+        let partial = self.path(".out.mergecore-partial");
+        assert!(after.contains_key(&partial.join("journal")));
+        after.retain(|path, _| !path.starts_with(&partial));
+        assert!(after == before, "a file's content changed");
+    }
+
+    /// Yields what was there before and after.
+    #[track_caller]
+    fn fail(&self, args: &[&str], status: i32, parts: &[&str]) -> (Tree, Tree) {
         let before = self.snapshot();
         let (code, stdout, stderr) = self.run(args);
         println!("{stderr}"); // for a reader: cargo test -- --nocapture
@@ -106,10 +134,7 @@ impl Folder {
         for part in parts {
             assert!(stderr.contains(part), "no {part:?} in: {stderr}");
         }
-        let after = self.snapshot();
-        let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(&after), names(&before), "{stderr}");
-        assert!(after == before, "a file's content changed: {stderr}");
+        (before, self.snapshot())
     }
 
     /// Everything in the folder: `None` for a directory, else the content.

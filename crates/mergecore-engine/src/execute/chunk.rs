@@ -95,6 +95,9 @@ struct Output {
     buffer: Buffer,
 }
 
+/// Where outputs go; nowhere, if only their hashes are wanted.
+pub(super) type Writer<'a> = Option<&'a CheckpointWriter>;
+
 /// A failure to write to a tensor, given by its index.
 pub(super) type WriteError = (usize, IoError);
 
@@ -107,24 +110,30 @@ impl Outputs {
 
     /// Writes what can be written without waiting for another worker, and what is too much
     /// to hold; yields the bytes written.
-    pub(super) fn write_some(&mut self, writer: &CheckpointWriter) -> Result<u64, WriteError> {
+    pub(super) fn write_some(&mut self, writer: Writer<'_>) -> Result<u64, WriteError> {
         self.write_until(writer, MAX_WAITING)
     }
 
     /// Writes all there is.
-    pub(super) fn write_all(&mut self, writer: &CheckpointWriter) -> Result<u64, WriteError> {
+    pub(super) fn write_all(&mut self, writer: Writer<'_>) -> Result<u64, WriteError> {
         self.write_until(writer, 0)
     }
 
-    fn write_until(&mut self, writer: &CheckpointWriter, held: usize) -> Result<u64, WriteError> {
+    fn write_until(&mut self, writer: Writer<'_>, held: usize) -> Result<u64, WriteError> {
         let mut written = 0;
         while let Some(Output { tensor, byte_offset, buffer }) = self.waiting.front() {
             let bytes = buffer.bytes();
             let failed = |error| (*tensor, error);
-            if self.waiting.len() > held {
-                writer.write(*tensor, *byte_offset, bytes).map_err(failed)?;
-            } else if !writer.try_write(*tensor, *byte_offset, bytes).map_err(failed)? {
-                break;
+            match writer {
+                None => {}
+                Some(writer) if self.waiting.len() > held => {
+                    writer.write(*tensor, *byte_offset, bytes).map_err(failed)?;
+                }
+                Some(writer) => {
+                    if !writer.try_write(*tensor, *byte_offset, bytes).map_err(failed)? {
+                        break;
+                    }
+                }
             }
             written += bytes.len() as u64;
             self.spare.extend(self.waiting.pop_front().map(|output| output.buffer));

@@ -2,25 +2,29 @@
 
 mod chunk;
 mod memory;
+mod record;
 mod schedule;
 mod tensor;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mergecore_io::{CheckpointWriter, IoError, StagedDir};
+use mergecore_io::{CheckpointWriter, StagedDir};
 use mergecore_kernel::BLOCK;
-use serde_json::{Map, Value};
+use rayon::prelude::*;
+use serde_json::Value;
 
+use crate::hash::hash_source;
+use crate::manifest::{self, Manifest};
 use crate::plan::{MergePlan, PlannedTensor, Tally, TensorInput};
-use crate::{
-    CardError, EngineError, MergeOptions, ModelCardOptions, Progress, manifest, save_model_card,
-};
-use chunk::MAX_WAITING;
+use crate::{CardError, EngineError, MergeOptions, ModelCardOptions, Progress};
+use chunk::{MAX_WAITING, Writer};
+use record::Record;
 use schedule::Schedule;
 
-pub(crate) use tensor::TensorHashes;
+pub(crate) use tensor::Outcome;
 
 /// What a merge did.
 ///
@@ -48,6 +52,8 @@ pub struct MergeReport {
     pub bytes: u64,
     /// Number of safetensors files.
     pub files: usize,
+    /// Of the tensors, those that an interrupted merge had written already.
+    pub resumed: usize,
     /// What became of the tensors.
     pub tally: Tally,
     /// What was accepted without having an effect, and what else the user should
@@ -64,11 +70,19 @@ impl MergePlan {
     /// What [`MergePlan::new`] was told of seed, shard size, architectures, locator and
     /// tokenizer stays as planned; the other options are taken from `options`.
     ///
+    /// A merge that is stopped, by whatever, or fails (unless it is for what the data are and
+    /// would be again) leaves what it has done in `.<name>.mergecore-partial` beside the
+    /// output. The same merge goes on with it: tensors that are there are looked through by
+    /// their hashes and not computed again, and the output is what it would have been at once.
+    ///
     /// # Errors
-    /// If the output exists (and is not to be overwritten) or overlaps an input, the
+    /// If the output exists (and is not to be overwritten) or overlaps an input, cannot be
+    /// written or does not fit on the disk, another merge writes to it or has left its work
+    /// there (and is not to be discarded: [`MergeOptions::restart`]), the
     /// model card's template is not valid, threads cannot be started, reading or writing
     /// fails, an input holds NaN or infinity, integer tensors differ, a kernel refuses
-    /// its data, or the merge is cancelled. There is no new output then.
+    /// its data, a model's file changes meanwhile, or the merge is cancelled. There is no new
+    /// output then, and an old one is as it was.
     ///
     /// # Panics
     /// If the method's kernel or the progress callback does.
@@ -97,19 +111,55 @@ impl MergePlan {
         self.check_apart(output)?;
         // Before anything is read: a template may be wrong.
         let card = options.model_card.then(|| self.model_card(output, options)).transpose()?;
-        let staged = StagedDir::create(output, options.overwrite)?;
-        let writer = CheckpointWriter::create(staged.path(), Arc::clone(&self.layout))?;
-        let (hashes, mut notes) = self.write_tensors(&writer, options)?;
-        writer.finish()?;
-        notes.splice(0..0, self.notes.iter().cloned());
-        self.write_files(staged.path(), card.as_deref(), &hashes)?;
+        let staged = StagedDir::resume(output, options.overwrite, &options.storage)?;
+        let (record, done) = Record::open(self, &staged, options)?;
+        let files = self.small_files(card)?;
+        self.check_space(&staged, &files)?;
+        let writer =
+            CheckpointWriter::resume(staged.path(), Arc::clone(&self.layout), &options.storage)?;
+        let written = self.write_tensors(&writer, &record, done, options);
+        if let Err(EngineError::IntegersDiffer { .. } | EngineError::Kernel { .. }) = written {
+            // However often it is tried.
+            staged.discard();
+        }
+        let (outcomes, resumed) = written?;
+        let stop = || options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled());
+        let finished = match options.cancel {
+            None => writer.finish().map(|()| true),
+            Some(_) => writer.finish_unless(stop),
+        };
+        if !finished? {
+            return Err(EngineError::Cancelled);
+        }
+        let manifest = Manifest::new(self, &outcomes, &files).to_string();
+        for (name, content) in files
+            .iter()
+            .map(|(name, content)| (*name, &content[..]))
+            .chain([(manifest::FILE, manifest.as_bytes())])
+        {
+            staged.write_file(name, content)?;
+        }
+        // Whatever was read was read by now.
+        self.models.iter().try_for_each(|model| model.checkpoint.check_unchanged())?;
+        if stop() {
+            return Err(EngineError::Cancelled);
+        }
         let output = staged.output().to_owned();
         staged.commit()?;
+        let mut notes = self.notes.clone();
+        if resumed > 0 {
+            notes.push(format!(
+                "{resumed} of {} tensors had been written by an interrupted merge; they were looked through and kept",
+                self.tensors.len()
+            ));
+        }
+        notes.extend(outcomes.into_iter().flat_map(|outcome| outcome.notes));
         Ok(MergeReport {
             output,
             tensors: self.tensors.len(),
             bytes: self.layout.total_bytes(),
             files: self.layout.shards().len(),
+            resumed,
             tally: self.tally,
             notes,
             elapsed: started.elapsed(),
@@ -146,39 +196,27 @@ impl MergePlan {
         Ok(())
     }
 
+    /// Writes all tensors that are not done; yields what is known of all, and how many were.
     fn write_tensors(
         &self,
         writer: &CheckpointWriter,
+        record: &Record<'_>,
+        done: BTreeMap<usize, Outcome>,
         options: &MergeOptions,
-    ) -> Result<(Vec<TensorHashes>, Vec<String>), EngineError> {
-        let pool = match options.threads {
-            None => None,
-            Some(threads) => {
-                let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-                Some(built.map_err(|source| EngineError::Threads { threads, source })?)
-            }
-        };
-        let threads = pool
-            .as_ref()
-            .map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads());
-        let budget = Budget::new(&self.tensors, threads, options);
-        let exceeds_memory = memory::available().is_some_and(|free| self.bytes_moved() > free / 2);
-        let job =
-            Job { plan: self, writer, options, budget, exceeds_memory, done: Mutex::default() };
-        let schedule = Schedule::new(&job);
-        let work = || {
-            rayon::scope(|scope| {
-                for worker in 0..job.budget.workers {
-                    let schedule = &schedule;
-                    scope.spawn(move |_| schedule.work(worker));
-                }
-            });
-        };
-        match &pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
-        schedule.finish()
+    ) -> Result<(Vec<Outcome>, usize), EngineError> {
+        let pool = Pool::new(options)?;
+        let job = Job::new(self, Some((writer, record)), options, &pool);
+        // However this ends: by an error, or by the panic of somebody's kernel.
+        let _recorded = RecordAtLast(&job);
+        let complete = pool.run(|| job.keep(done))?;
+        let resumed = complete.iter().flatten().count();
+        Ok((job.run(complete, &pool)?, resumed))
+    }
+
+    /// What would be known of all tensors once they were written, which they are not.
+    pub(crate) fn outcomes(&self, options: &MergeOptions) -> Result<Vec<Outcome>, EngineError> {
+        let pool = Pool::new(options)?;
+        Job::new(self, None, options, &pool).run(vec![None; self.tensors.len()], &pool)
     }
 
     /// Bytes of every tensor's inputs, however often they are read for it, and its output.
@@ -188,35 +226,61 @@ impl MergePlan {
         read + self.layout.total_bytes()
     }
 
-    fn write_files(
-        &self,
-        dir: &Path,
-        card: Option<&str>,
-        hashes: &[TensorHashes],
-    ) -> Result<(), EngineError> {
-        let json = |value: &Map<String, Value>| format!("{:#}\n", Value::Object(value.clone()));
-        write_file(&dir.join("config.json"), json(&self.config).as_bytes())?;
+    /// The files beside weights and manifest, with their names.
+    fn small_files(&self, card: Option<String>) -> Result<SmallFiles, EngineError> {
+        let config = format!("{:#}\n", Value::Object(self.config.clone()));
+        let mut files = vec![("config.json", config.into_bytes())];
         for companion in &self.companions {
-            let content = std::fs::read(&companion.path)
-                .map_err(|source| system("read", &companion.path, source))?;
-            write_file(&dir.join(companion.name), &content)?;
+            files.push((companion.name, companion.read()?));
         }
-        write_file(&dir.join("mergecore_config.yml"), self.recipe.as_bytes())?;
-        if let Some(card) = card {
-            save_model_card(card, dir)?;
+        files.push(("mergecore_config.yml", self.recipe.clone().into_bytes()));
+        files.extend(card.map(|card| ("README.md", card.into_bytes())));
+        Ok(files)
+    }
+
+    /// Whether all files fit on the disk.
+    fn check_space(&self, staged: &StagedDir, files: &SmallFiles) -> Result<(), EngineError> {
+        let index = self.layout.index_text().map_or(0, |index| index.len());
+        let small: usize = files.iter().map(|(_, content)| content.len()).sum();
+        let weights: u64 = self.layout.shards().iter().map(|shard| shard.file_len()).sum();
+        // Plenty, by far most often.
+        let inputs: usize = self.tensors.iter().map(|tensor| 1 + tensor.inputs.len()).sum();
+        let names: usize = self.tensors.iter().map(|tensor| tensor.name.len()).sum();
+        let plenty = weights + (index + small + 1000 * inputs + 10 * names) as u64;
+        if staged.check_space(plenty + (1 << 20)).is_ok() {
+            return Ok(());
         }
-        let manifest = manifest::build(self, hashes);
-        write_file(&dir.join("merge_manifest.json"), format!("{manifest:#}\n").as_bytes())
+        // A hash is as long as any other; only what is found in the data may add some lines.
+        let blank = self.tensors.iter().map(|tensor| Outcome::blank(tensor.inputs.len()));
+        let blank: Vec<Outcome> = blank.collect();
+        let manifest = Manifest::new(self, &blank, files).to_string().len();
+        Ok(staged.check_space(weights + (index + small + manifest) as u64)?)
     }
 }
 
-/// Writes a small file; [`StagedDir::commit`] syncs it with the others.
-fn write_file(path: &Path, content: &[u8]) -> Result<(), EngineError> {
-    std::fs::write(path, content).map_err(|source| system("write", path, source))
-}
+/// Names and contents.
+pub(crate) type SmallFiles = Vec<(&'static str, Vec<u8>)>;
 
-fn system(action: &'static str, path: &Path, source: std::io::Error) -> EngineError {
-    IoError::System { action, path: path.to_owned(), source }.into()
+/// The threads that work: of a pool of the merge's own, or of the caller's.
+struct Pool(Option<rayon::ThreadPool>);
+
+impl Pool {
+    fn new(options: &MergeOptions) -> Result<Self, EngineError> {
+        let Some(threads) = options.threads else { return Ok(Pool(None)) };
+        let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        Ok(Pool(Some(built.map_err(|source| EngineError::Threads { threads, source })?)))
+    }
+
+    fn threads(&self) -> usize {
+        self.0.as_ref().map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads())
+    }
+
+    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.0 {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
 }
 
 /// The path without links and dots as far as it exists.
@@ -234,7 +298,8 @@ fn absolute(path: &Path) -> PathBuf {
 /// What all workers share.
 struct Job<'a> {
     plan: &'a MergePlan,
-    writer: &'a CheckpointWriter,
+    writer: Writer<'a>,
+    record: Option<&'a Record<'a>>,
     options: &'a MergeOptions,
     budget: Budget,
     /// Whether inputs and output are more than the page cache is likely to hold, so that
@@ -249,7 +314,78 @@ struct Counters {
     tensors: usize,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    fn new(
+        plan: &'a MergePlan,
+        to: Option<(&'a CheckpointWriter, &'a Record<'a>)>,
+        options: &'a MergeOptions,
+        pool: &Pool,
+    ) -> Self {
+        let budget = Budget::new(&plan.tensors, pool.threads(), options);
+        let exceeds_memory = memory::available().is_some_and(|free| plan.bytes_moved() > free / 2);
+        let (writer, record) = to.unzip();
+        Job { plan, writer, record, options, budget, exceeds_memory, done: Mutex::default() }
+    }
+
+    /// Does all tensors that are not complete.
+    fn run(
+        &'a self,
+        complete: Vec<Option<Outcome>>,
+        pool: &Pool,
+    ) -> Result<Vec<Outcome>, EngineError> {
+        let schedule = Schedule::new(self, complete);
+        pool.run(|| {
+            rayon::scope(|scope| {
+                for worker in 0..self.budget.workers {
+                    let schedule = &schedule;
+                    scope.spawn(move |_| schedule.work(worker));
+                }
+            });
+        });
+        schedule.finish()
+    }
+
+    /// Looks through the tensors that were done before; yields those that are as they were.
+    fn keep(&self, done: BTreeMap<usize, Outcome>) -> Result<Vec<Option<Outcome>>, EngineError> {
+        let mut complete = vec![None; self.plan.tensors.len()];
+        let Some(writer) = self.writer else { return Ok(complete) };
+        let look = |(index, outcome): (usize, Outcome)| {
+            if index >= self.plan.tensors.len() {
+                return Ok(None);
+            }
+            let stored = writer.read_back(index)?;
+            if outcome.hashes.output.is_some() {
+                match hash_source(&stored, || self.cancelled())? {
+                    None => return Err(EngineError::Cancelled),
+                    Some(hash) if !outcome.agrees_with(hash) => return Ok(None),
+                    Some(_) => {}
+                }
+            }
+            writer.keep_written(index);
+            self.report(stored.byte_len(), 1);
+            Ok(Some((index, outcome)))
+        };
+        let kept: Result<Vec<_>, EngineError> = done.into_par_iter().map(look).collect();
+        for (index, outcome) in kept?.into_iter().flatten() {
+            complete[index] = Some(outcome);
+        }
+        Ok(complete)
+    }
+
+    fn record_complete(&self, tensor: usize, outcome: &Outcome) {
+        if let Some(record) = self.record {
+            record.complete(tensor, outcome);
+        }
+    }
+
+    /// Writes down which tensors are done, if it is time.
+    fn record_some(&self) -> Result<(), EngineError> {
+        match (self.record, self.writer) {
+            (Some(record), Some(writer)) => record.write(writer),
+            _ => Ok(()),
+        }
+    }
+
     fn cancelled(&self) -> bool {
         self.options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled())
     }
@@ -267,6 +403,18 @@ impl Job<'_> {
                 tensors_done: done.tensors,
                 tensors_total: self.plan.tensors.len(),
             });
+        }
+    }
+}
+
+/// Writes down what is done when the work ends.
+struct RecordAtLast<'a>(&'a Job<'a>);
+
+impl Drop for RecordAtLast<'_> {
+    fn drop(&mut self) {
+        if let (Some(record), Some(writer)) = (self.0.record, self.0.writer) {
+            // A disk that is full, say: some tensors will be computed again.
+            let _ = record.write_now(writer);
         }
     }
 }

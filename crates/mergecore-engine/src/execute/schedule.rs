@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::Job;
 use super::chunk::{Buffers, WriteError};
-use super::tensor::{Active, Chunk, TensorHashes};
+use super::tensor::{Active, Chunk, Outcome};
 use crate::EngineError;
 
 pub(super) struct Schedule<'a> {
@@ -23,8 +23,8 @@ pub(super) struct Schedule<'a> {
 struct Queue<'a> {
     next: usize,
     active: Vec<Entry<'a>>,
-    /// Hashes and notes of complete tensors, by index.
-    complete: Vec<Complete>,
+    /// What is known of complete tensors, by index.
+    complete: Vec<Option<Outcome>>,
     /// With the index of its tensor; of several the first tensor's is kept.
     error: Option<(usize, EngineError)>,
     /// A worker panicked, in a user's kernel or callback: the others stop, and the
@@ -50,11 +50,9 @@ impl Drop for WakeOnPanic<'_, '_> {
     }
 }
 
-type Complete = (TensorHashes, Vec<String>);
-
 enum Begun<'a> {
     Active(Entry<'a>),
-    Complete(Complete),
+    Complete(Outcome),
 }
 
 struct Entry<'a> {
@@ -66,8 +64,8 @@ struct Entry<'a> {
 }
 
 impl<'a> Schedule<'a> {
-    pub(super) fn new(job: &'a Job<'a>) -> Self {
-        let complete = vec![(TensorHashes::default(), Vec::new()); job.plan.tensors.len()];
+    /// Some tensors may be complete already.
+    pub(super) fn new(job: &'a Job<'a>, complete: Vec<Option<Outcome>>) -> Self {
         let queue = Queue { next: 0, active: Vec::new(), complete, error: None, panicked: false };
         Schedule { job, queue: Mutex::new(queue), changed: Condvar::new() }
     }
@@ -85,10 +83,18 @@ impl<'a> Schedule<'a> {
                 Ok(()) => self.complete_chunk(&tensor),
                 Err(error) => self.fail(tensor.index, error),
             }
+            if let Err(error) = self.job.record_some() {
+                self.fail(tensor.index, error);
+            }
         }
         if !self.queue().failed() {
             self.report_written(buffers.outputs.write_all(self.job.writer));
         }
+    }
+
+    fn is_complete(&self, queue: &mut Queue<'a>, index: usize, outcome: Outcome) {
+        self.job.record_complete(index, &outcome);
+        queue.complete[index] = Some(outcome);
     }
 
     fn report_written(&self, written: Result<u64, WriteError>) {
@@ -138,9 +144,12 @@ impl<'a> Schedule<'a> {
             if queue.next < self.job.plan.tensors.len() {
                 let index = queue.next;
                 queue.next += 1;
+                if queue.complete[index].is_some() {
+                    continue;
+                }
                 match self.begin(index) {
                     Ok(Begun::Active(entry)) => queue.active.push(entry),
-                    Ok(Begun::Complete(complete)) => queue.complete[index] = complete,
+                    Ok(Begun::Complete(outcome)) => self.is_complete(&mut queue, index, outcome),
                     Err(error) => {
                         drop(queue);
                         self.fail(index, error);
@@ -163,7 +172,7 @@ impl<'a> Schedule<'a> {
             Some(chunks) => {
                 Begun::Active(Entry { tensor: Arc::new(tensor), chunks: chunks.into(), running: 0 })
             }
-            None => Begun::Complete((tensor.hashes(), tensor.notes(self.job))),
+            None => Begun::Complete(tensor.outcome(self.job)),
         })
     }
 
@@ -205,24 +214,22 @@ impl<'a> Schedule<'a> {
                 }
             }
             Ok(None) => {
-                let complete = (tensor.hashes(), tensor.notes(self.job));
+                let outcome = tensor.outcome(self.job);
                 let mut queue = self.queue();
                 queue.active.retain(|entry| entry.tensor.index != tensor.index);
-                queue.complete[tensor.index] = complete;
+                self.is_complete(&mut queue, tensor.index, outcome);
             }
             Err(error) => self.fail(tensor.index, error),
         }
         self.changed.notify_all();
     }
 
-    /// Hashes of all tensors and what the user should know, in order; or what
-    /// went wrong.
-    pub(super) fn finish(self) -> Result<(Vec<TensorHashes>, Vec<String>), EngineError> {
+    /// What is known of all tensors, in order; or what went wrong.
+    pub(super) fn finish(self) -> Result<Vec<Outcome>, EngineError> {
         let queue = self.queue.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((_, error)) = queue.error {
             return Err(error);
         }
-        let (hashes, notes): (Vec<_>, Vec<_>) = queue.complete.into_iter().unzip();
-        Ok((hashes, notes.into_iter().flatten().collect()))
+        Ok(queue.complete.into_iter().map(Option::unwrap_or_default).collect())
     }
 }

@@ -9,6 +9,7 @@ use mergecore_kernel::{
     Apply, ErasedPartial, ErasedScan, Extent, KernelError, Order, Step, blocks,
 };
 use mergecore_tensor::NonFinite;
+use serde::{Deserialize, Serialize};
 
 use super::Job;
 use super::chunk::{Buffers, join};
@@ -18,10 +19,27 @@ use crate::plan::{Operation, PlannedTensor};
 
 /// The hashes of what was read for an output tensor and of what was written;
 /// `None` where they were not asked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TensorHashes {
     pub(crate) inputs: Option<Vec<TensorHash>>,
     pub(crate) output: Option<TensorHash>,
+}
+
+/// What is known of a tensor once it is done.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) hashes: TensorHashes,
+    /// What the user should know.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Outcome {
+    /// As long as any other in a manifest, but for what is found in the data.
+    pub(super) fn blank(inputs: usize) -> Self {
+        let hash = TensorHash::default();
+        let hashes = TensorHashes { inputs: Some(vec![hash; inputs]), output: Some(hash) };
+        Outcome { hashes, ..Outcome::default() }
+    }
 }
 
 /// What one worker does at once: a run of elements, or where a tensor is read all at once every
@@ -222,7 +240,8 @@ impl<'a> Active<'a> {
         let Some(stored) = input.source.as_stored() else { return Ok(false) };
         let size = self.tensor.dtype.size() as u64;
         let (offset, len) = (elements.start * size, (elements.end - elements.start) * size);
-        let copied = job.writer.copy(self.index, offset, stored, elements.clone())?;
+        let Some(writer) = job.writer else { return Ok(false) };
+        let copied = writer.copy(self.index, offset, stored, elements.clone())?;
         if copied {
             job.report(len, 0);
         }
@@ -392,8 +411,12 @@ impl<'a> Active<'a> {
         }
     }
 
+    pub(super) fn outcome(&self, job: &Job<'_>) -> Outcome {
+        Outcome { hashes: self.hashes(), notes: self.notes(job) }
+    }
+
     /// What the user should know of this tensor.
-    pub(super) fn notes(&self, job: &Job<'_>) -> Vec<String> {
+    fn notes(&self, job: &Job<'_>) -> Vec<String> {
         let state = self.state();
         let note = |(input, found): (usize, &Option<NonFinite>)| {
             let input = &self.tensor.inputs[input];
@@ -411,7 +434,7 @@ impl<'a> Active<'a> {
         state.nonfinite.iter().enumerate().filter_map(note).collect()
     }
 
-    pub(super) fn hashes(&self) -> TensorHashes {
+    fn hashes(&self) -> TensorHashes {
         let inputs = self.input_hashes.iter().map(PieceHasher::finish);
         TensorHashes {
             inputs: self.output_hash.is_some().then(|| inputs.collect()),

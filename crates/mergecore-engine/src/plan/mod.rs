@@ -17,6 +17,7 @@ use mergecore_kernel::{Kernel, Method, StreamKey};
 use serde_json::{Map, Value};
 
 use crate::card::{CardContent, license_of};
+use crate::identity::plan_hash;
 use crate::{EngineError, MergeOptions, Registry};
 
 pub use models::Model;
@@ -62,9 +63,30 @@ pub struct MergePlan {
     pub(crate) companions: Vec<Companion>,
     pub(crate) recipe: String,
     pub(crate) recipe_hash: String,
+    /// Of recipe and plan: see [`plan_hash`].
+    pub(crate) plan_hash: String,
     pub(crate) seed: u64,
+    pub(crate) options: PlanOptions,
     pub(crate) tally: Tally,
     pub(crate) notes: Vec<String>,
+}
+
+/// The options that a plan follows from, besides the seed.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub(crate) struct PlanOptions {
+    pub(crate) max_shard_bytes: u64,
+    pub(crate) allow_mixed_architectures: bool,
+    pub(crate) copy_tokenizer: bool,
+}
+
+impl PlanOptions {
+    fn of(options: &MergeOptions) -> Self {
+        PlanOptions {
+            max_shard_bytes: options.max_shard_bytes,
+            allow_mixed_architectures: options.allow_mixed_architectures,
+            copy_tokenizer: options.copy_tokenizer,
+        }
+    }
 }
 
 /// What becomes of the tensors.
@@ -77,7 +99,7 @@ pub struct MergePlan {
 /// assert_eq!((tally.merged, tally.copied), (3, 0));
 /// assert_eq!((tally.inputs, tally.unused), (6, 0));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct Tally {
     /// Output tensors that are computed.
@@ -145,10 +167,11 @@ impl MergePlan {
             dtype: tensor.dtype,
             shape: tensor.shape.clone(),
         });
-        let metadata =
-            BTreeMap::from([("mergecore_recipe_blake3".to_owned(), recipe_hash.clone())]);
-        let layout = Arc::new(Layout::new(specs.collect(), options.max_shard_bytes, metadata)?);
+        let specs = specs.collect();
         let tally = planned.tally;
+        let plan_hash = plan_hash(&recipe, method.name(), options.seed, &models, &planned.tensors);
+        let metadata = metadata(&recipe, &recipe_hash, &plan_hash);
+        let layout = Arc::new(Layout::new(specs, options.max_shard_bytes, metadata)?);
         Ok(MergePlan {
             method: method.name().to_owned(),
             card: CardContent::new(config, Some(&*method)),
@@ -161,7 +184,9 @@ impl MergePlan {
             companions,
             recipe,
             recipe_hash,
+            plan_hash,
             seed: options.seed,
+            options: PlanOptions::of(options),
             tally,
             notes,
         })
@@ -246,6 +271,16 @@ fn check(
     notes.extend(config.notes().iter().map(ToString::to_string));
     arguments::check_names(config, registry, &*method, notes)?;
     Ok(method)
+}
+
+/// What each of the output's files says of where it comes from.
+fn metadata(recipe: &str, recipe_hash: &str, plan_hash: &str) -> BTreeMap<String, String> {
+    let entries = [
+        ("mergecore_recipe", recipe),
+        ("mergecore_recipe_blake3", recipe_hash),
+        ("mergecore_plan_blake3", plan_hash),
+    ];
+    entries.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
 /// The licence that all models have, by their cards.

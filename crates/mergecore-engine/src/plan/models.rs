@@ -1,7 +1,7 @@
 //! The models of a recipe, opened.
 
 use mergecore_config::{MergeConfig, ModelRef, RecipePath, TokenizerSource};
-use mergecore_io::Checkpoint;
+use mergecore_io::{Checkpoint, Storage};
 
 use super::inputs::{Entry, entries};
 use crate::architecture::Architecture;
@@ -47,11 +47,19 @@ impl Model {
     /// # Ok::<(), mergecore_config::ModelRefError>(())
     /// ```
     pub fn open(reference: &ModelRef, locator: Option<&ModelLocator>) -> Result<Self, OpenError> {
+        Model::open_in(reference, locator, &Storage::default())
+    }
+
+    fn open_in(
+        reference: &ModelRef,
+        locator: Option<&ModelLocator>,
+        storage: &Storage,
+    ) -> Result<Self, OpenError> {
         if let Some(adapter) = &reference.adapter {
             return Err(OpenError::Adapter { adapter: adapter.clone() });
         }
         let dir = locate_model(&reference.model, locator)?;
-        let checkpoint = Checkpoint::open(&dir)?;
+        let checkpoint = Checkpoint::open_in(&dir, storage)?;
         let architecture = Architecture::infer(&checkpoint);
         let (reference, path) = (reference.clone(), RecipePath::root());
         Ok(Model { reference, checkpoint, architecture, path })
@@ -154,7 +162,7 @@ fn open_one(
     path: RecipePath,
     options: &MergeOptions,
 ) -> Result<Model, EngineError> {
-    let opened = Model::open(model, options.locator.as_ref());
+    let opened = Model::open_in(model, options.locator.as_ref(), &options.storage);
     let place = || Box::new(config.place(&path));
     let model = opened.map_err(|source| EngineError::Model { place: place(), source })?;
     Ok(Model { path, ..model })

@@ -52,10 +52,10 @@ fn progress_never_goes_back_and_ends_at_the_total() {
 }
 
 #[test]
-fn cancelling_leaves_nothing() {
+fn cancelling_leaves_work_to_go_on_with_and_no_output() {
     let folder = Folder::new();
     folder.write_random(32);
-    let before = folder.names();
+    folder.merge_with(TIES, "expected", &threads(2)).unwrap();
     for count in [1, 2, 7] {
         let cancel = CancelFlag::new();
         let pull = cancel.clone();
@@ -69,7 +69,12 @@ fn cancelling_leaves_nothing() {
         let error = folder.merge_with(TIES, "cancelled", &options).unwrap_err();
         assert!(matches!(error, Error::Merge(EngineError::Cancelled)), "{error}");
         assert!(!error.is_recipe());
-        assert_eq!(folder.names(), before);
+        assert_eq!(folder.names(), [".cancelled.mergecore-partial", "a", "b", "base", "expected"]);
+        let report = folder.merge_with(TIES, "cancelled", &threads(count)).unwrap();
+        assert!(report.resumed > 0 && report.resumed < report.tensors, "{}", report.resumed);
+        assert!(folder.read("cancelled") == folder.read("expected"));
+        std::fs::remove_dir_all(folder.path("cancelled")).unwrap();
+        assert_eq!(folder.names(), ["a", "b", "base", "expected"]);
     }
     // Cancelled before it began, over an output that must stay.
     folder.merge_with(TIES, "out", &threads(2)).unwrap();
@@ -323,7 +328,6 @@ fn within_a_minute<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) 
 fn a_panic_of_a_callback_is_the_callers() {
     let folder = Folder::new();
     folder.write_random(35);
-    let before = folder.names();
     let folder = within_a_minute(move || {
         let progress = ProgressCallback::new(|progress| assert!(progress.bytes_done < 100_000));
         let options = MergeOptions { progress: Some(progress), ..threads(3) };
@@ -331,7 +335,10 @@ fn a_panic_of_a_callback_is_the_callers() {
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(merge)).is_err());
         folder
     });
-    assert_eq!(folder.names(), before);
+    assert_eq!(folder.names(), [".panics.mergecore-partial", "a", "b", "base"]);
+    assert!(folder.merge_with(TIES, "panics", &threads(3)).unwrap().resumed > 0);
+    folder.merge_with(TIES, "expected", &threads(3)).unwrap();
+    assert!(folder.read("panics") == folder.read("expected"));
 }
 
 #[test]
@@ -392,17 +399,21 @@ fn a_refused_merge_leaves_nothing() {
     let before = folder.names();
     for recipe in [
         "merge_method: linear\nmodels: [{model: DIR/a}, {model: DIR/missing}]\nparameters: {weight: 1}",
-        "merge_method: linear\nmodels: [{model: DIR/a}, {model: DIR/nan}]\nparameters: {weight: 1}",
         "merge_method: linear\nmodels: [{model: DIR/a, parameters: {weight: 1}}, {model: DIR/a, parameters: {weight: -1}}]",
     ] {
         folder.refuse(recipe);
         assert_eq!(folder.names(), before);
     }
-    let tolerant = MergeOptions { allow_nonfinite: true, ..MergeOptions::default() };
+    // What only the data show is found later, and what was done until then is kept.
     let recipe =
         "merge_method: linear\nmodels: [{model: DIR/a}, {model: DIR/nan}]\nparameters: {weight: 1}";
+    let error = folder.merge_with(recipe, "out", &MergeOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("`model.norm.weight`"), "{error}");
+    assert_eq!(folder.names(), [".out.mergecore-partial", "a", "nan"]);
+    let tolerant = MergeOptions { allow_nonfinite: true, ..MergeOptions::default() };
     let report = folder.merge_with(recipe, "out", &tolerant).unwrap();
     assert!(report.notes.iter().any(|note| note.contains("`model.norm.weight`")));
+    assert_eq!((report.resumed, folder.names()), (6, vec!["a".into(), "nan".into(), "out".into()]));
 }
 
 #[test]

@@ -1,0 +1,173 @@
+//! What an interrupted merge leaves for the next one: which tensors are done.
+//!
+//! The journal's first line says what the merge is; each further one a tensor that is in the
+//! output's files, with its hash. Lines are added every few milliseconds and not synced: after
+//! a power failure, a tensor whose bytes did not reach the disk is found by its hash. Where
+//! tensors are not hashed, the files are synced before a line is written.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mergecore_io::{CheckpointWriter, Journal, StagedDir};
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+use crate::hash::TensorHash;
+use crate::identity::Identity;
+use crate::plan::MergePlan;
+use crate::{EngineError, MergeOptions};
+
+/// Between two writes to the journal.
+const EVERY: Duration = Duration::from_millis(10);
+/// The same, where the output's files must be synced before.
+const EVERY_SYNCED: Duration = Duration::from_secs(10);
+
+/// A line of the journal: a tensor that is done.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    tensor: usize,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// The record of a merge under way.
+pub(super) struct Record<'a> {
+    staged: &'a StagedDir,
+    hashed: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    journal: Journal,
+    /// Done, but not yet in the journal, and perhaps not yet in the files.
+    pending: Vec<(usize, Outcome)>,
+    written: Instant,
+}
+
+impl<'a> Record<'a> {
+    /// Begins a record, or goes on with one that the same merge has left; yields what that
+    /// one says is done.
+    ///
+    /// # Errors
+    /// If another merge has left its work, or the journal cannot be written.
+    pub(super) fn open(
+        plan: &MergePlan,
+        staged: &'a StagedDir,
+        options: &MergeOptions,
+    ) -> Result<(Self, BTreeMap<usize, Outcome>), EngineError> {
+        let identity = Identity::of(plan, options);
+        let path = staged.journal_path();
+        let (journal, lines) = Journal::open(&path, &options.storage)?;
+        let done = found(&identity, &lines, staged, options)?;
+        let record = |journal| {
+            let state = State { journal, pending: Vec::new(), written: Instant::now() };
+            Record { staged, hashed: options.hash, state: Mutex::new(state) }
+        };
+        if let Some(done) = done {
+            return Ok((record(journal), done));
+        }
+        drop(journal);
+        staged.clear()?;
+        let (mut journal, _) = Journal::open(&path, &options.storage)?;
+        let line = serde_json::to_string(&identity).expect("names and numbers are JSON");
+        journal.append([line.as_str()])?;
+        Ok((record(journal), BTreeMap::new()))
+    }
+
+    /// Notes a tensor whose chunks are all computed.
+    pub(super) fn complete(&self, tensor: usize, outcome: &Outcome) {
+        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.pending.push((tensor, outcome.clone()));
+    }
+
+    /// Writes down what is pending and in the files, if it is time.
+    pub(super) fn write(&self, writer: &CheckpointWriter) -> Result<(), EngineError> {
+        // Whoever has the lock is writing.
+        let Ok(mut state) = self.state.try_lock() else { return Ok(()) };
+        let every = if self.hashed { EVERY } else { EVERY_SYNCED };
+        if state.pending.is_empty() || state.written.elapsed() < every {
+            return Ok(());
+        }
+        self.write_pending(&mut state, writer)
+    }
+
+    /// The same now. Where that would take a sync, nothing is written: who stops may be in a
+    /// hurry.
+    pub(super) fn write_now(&self, writer: &CheckpointWriter) -> Result<(), EngineError> {
+        match self.hashed {
+            true => {
+                let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                self.write_pending(state, writer)
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn write_pending(
+        &self,
+        state: &mut State,
+        writer: &CheckpointWriter,
+    ) -> Result<(), EngineError> {
+        let (ready, pending): (Vec<_>, Vec<_>) = std::mem::take(&mut state.pending)
+            .into_iter()
+            .partition(|(tensor, _)| writer.is_written(*tensor));
+        state.pending = pending;
+        if ready.is_empty() {
+            return Ok(());
+        }
+        if !self.hashed {
+            writer.sync()?;
+        }
+        let line = |(tensor, outcome)| {
+            serde_json::to_string(&Line { tensor, outcome }).expect("names and numbers are JSON")
+        };
+        let lines: Vec<String> = ready.into_iter().map(line).collect();
+        state.journal.append(lines.iter().map(String::as_str))?;
+        state.written = Instant::now();
+        self.staged.keep();
+        Ok(())
+    }
+}
+
+/// What a journal says is done, where it is this merge's; `None` where there is nothing to go
+/// on with.
+fn found(
+    identity: &Identity,
+    lines: &[String],
+    staged: &StagedDir,
+    options: &MergeOptions,
+) -> Result<Option<BTreeMap<usize, Outcome>>, EngineError> {
+    let Some((first, lines)) = lines.split_first().filter(|(_, lines)| !lines.is_empty()) else {
+        return Ok(None);
+    };
+    if options.restart {
+        return Ok(None);
+    }
+    let differences = match serde_json::from_str(first) {
+        Ok(known) => identity.differences(&known),
+        // A version whose journals are others.
+        Err(_) => vec!["it was begun by another version of mergecore".to_owned()],
+    };
+    if !differences.is_empty() {
+        return Err(EngineError::PartialDiffers {
+            output: staged.output().to_owned(),
+            partial: staged.journal_path().parent().unwrap_or(staged.path()).to_owned(),
+            differences,
+        });
+    }
+    let lines = lines.iter().map_while(|line| serde_json::from_str(line).ok());
+    // Of two lines for one tensor the later one counts.
+    let done = lines.map(|Line { tensor, outcome }| (tensor, outcome)).filter(|(_, outcome)| {
+        // What another option let pass then is looked at again.
+        options.allow_nonfinite || outcome.notes.is_empty()
+    });
+    Ok(Some(done.collect()))
+}
+
+impl Outcome {
+    /// Whether the output is what it was, where that is known.
+    pub(super) fn agrees_with(&self, output: TensorHash) -> bool {
+        self.hashes.output.is_none_or(|known| known == output)
+    }
+}
