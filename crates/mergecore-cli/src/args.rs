@@ -32,6 +32,7 @@ Examples:
   mergecore inspect org/name                   what a model consists of
   mergecore plan recipe.yml                    what a merge would do
   mergecore merge recipe.yml merged-model      do it
+  mergecore verify merged-model                look the result through
 
 A recipe, such as ties.yml:
   merge_method: ties
@@ -83,6 +84,17 @@ pub(crate) enum Command {
     /// Show what a model consists of: layers, tensors, dtypes, sizes.
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArgs),
+    /// Look an output through: every file and tensor against the hashes in its manifest.
+    ///
+    /// A single bit that is not as it was written is found, and the tensor or file named.
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
+    /// Repeat the merge that a manifest tells of, and compare every tensor.
+    ///
+    /// Nothing is written. Models are looked for as in a merge, and where they are not found,
+    /// in the directories where they were.
+    #[command(after_help = REPRODUCE_EXAMPLES)]
+    Reproduce(ReproduceArgs),
     /// Print a completion script for a shell.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -119,6 +131,16 @@ Examples:
   mergecore inspect models/base
   mergecore inspect org/name@revision
   mergecore inspect models/base --json | jq '.tensors[].dtype'";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  mergecore verify merged-model
+  mergecore verify merged-model --quiet && echo right";
+
+const REPRODUCE_EXAMPLES: &str = "\
+Examples:
+  mergecore reproduce merged-model
+  mergecore reproduce downloads/merge_manifest.json";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -173,9 +195,8 @@ pub(crate) struct MergeArgs {
     #[arg(long, help_heading = "Merging")]
     allow_nonfinite: bool,
 
-    /// Threads to use [default: one a core].
-    #[arg(long, value_name = "N", value_parser = parse_threads, help_heading = "Resources")]
-    threads: Option<u32>,
+    #[command(flatten)]
+    threads: ThreadsArg,
     /// Bytes that buffers may take, 64MiB say; ties counts with a few MiB a thread besides.
     /// Changes no byte of the output.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Resources")]
@@ -240,6 +261,56 @@ pub(crate) struct InspectArgs {
     pub(crate) verbose: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The output directory of a merge.
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    threads: ThreadsArg,
+    /// Print nothing but errors.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReproduceArgs {
+    /// A merge_manifest.json, or the directory that it is in.
+    #[arg(value_name = "MANIFEST")]
+    pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    threads: ThreadsArg,
+    /// Print nothing but errors.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+struct ThreadsArg {
+    /// Threads to use [default: one a core].
+    #[arg(long, value_name = "N", value_parser = parse_threads, help_heading = "Resources")]
+    threads: Option<u32>,
+}
+
+impl ThreadsArg {
+    fn options(&self) -> MergeOptions {
+        let threads = self.threads.map(|threads| threads as usize);
+        MergeOptions { threads, ..MergeOptions::default() }
+    }
+}
+
+impl VerifyArgs {
+    pub(crate) fn options(&self) -> MergeOptions {
+        self.threads.options()
+    }
+}
+
+impl ReproduceArgs {
+    pub(crate) fn options(&self) -> MergeOptions {
+        self.threads.options()
+    }
+}
+
 fn parse_threads(text: &str) -> Result<u32, &'static str> {
     let threads = text.parse().ok().filter(|threads| (1..=1024).contains(threads));
     threads.ok_or("give a number from 1 to 1024, or leave the option out for one a core")
@@ -267,7 +338,7 @@ impl MergeArgs {
     pub(crate) fn options(&self) -> Result<MergeOptions, mergecore::EngineError> {
         let template = self.model_card_template.as_ref().map(ModelCardTemplate::from_path);
         Ok(MergeOptions {
-            threads: self.threads.map(|threads| threads as usize),
+            threads: self.threads.options().threads,
             max_memory: self.max_memory,
             overwrite: self.overwrite,
             restart: self.restart,

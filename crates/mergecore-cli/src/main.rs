@@ -1,6 +1,7 @@
 //! The `mergecore` command: parses arguments, shows progress, prints errors.
 
 mod args;
+mod check;
 mod inspect;
 mod interrupt;
 mod merge;
@@ -21,6 +22,7 @@ const FAILED: u8 = 1;
 
 /// Why the command fails: what to print, and the exit status.
 struct Failure {
+    /// Nothing, if all is said.
     text: String,
     /// What to say besides.
     note: Option<String>,
@@ -30,6 +32,11 @@ struct Failure {
 impl Failure {
     fn new(text: impl ToString, status: u8) -> Self {
         Failure { text: text.to_string(), note: None, status }
+    }
+
+    /// What is to be said was printed.
+    fn told(status: u8) -> Self {
+        Failure::new("", status)
     }
 }
 
@@ -62,6 +69,8 @@ fn main() -> ExitCode {
     let done = match args::parse().command {
         Command::Merge(args) => merge::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Verify(args) => check::run_verify(&args),
+        Command::Reproduce(args) => check::run_reproduce(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir),
@@ -69,7 +78,9 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            print::error(failure.text);
+            if !failure.text.is_empty() {
+                print::error(failure.text);
+            }
             failure.note.iter().for_each(print::note);
             ExitCode::from(failure.status)
         }

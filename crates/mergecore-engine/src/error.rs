@@ -8,7 +8,7 @@ use mergecore_io::IoError;
 use mergecore_kernel::KernelError;
 use mergecore_tokenizer::{Disagreement, TokenizerError};
 
-use crate::{CardError, OpenError};
+use crate::{CardError, ManifestError, OpenError};
 
 /// Why a merge failed. The text is one paragraph: where, what is wrong, and what
 /// to do next.
@@ -362,6 +362,9 @@ pub enum EngineError {
         /// How that merge and this one differ, a clause each.
         differences: Vec<String>,
     },
+    /// The manifest of an output cannot be relied on.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
     /// The pool of threads could not be started.
     #[error("cannot start {threads} threads: {source}")]
     Threads {
@@ -427,6 +430,7 @@ impl EngineError {
             | EngineError::Io(_)
             | EngineError::OutputOverlapsInput { .. }
             | EngineError::PartialDiffers { .. }
+            | EngineError::Manifest(_)
             | EngineError::Threads { .. }
             | EngineError::Cancelled => false,
         }

@@ -12,6 +12,8 @@ mod manifest;
 mod options;
 mod plan;
 mod registry;
+mod reproduce;
+mod verify;
 
 pub use architecture::{Architecture, Role, Stack};
 pub use card::{
@@ -25,3 +27,5 @@ pub use plan::{
     MergePlan, Model, Operation, PlannedTensor, Tally, TensorInput, check_recipe, stream_key,
 };
 pub use registry::Registry;
+pub use reproduce::{Reproduction, reproduce};
+pub use verify::{Fault, ManifestError, Verification, verify};

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::discover::{list_directory, open_regular, read_small_file};
 use crate::error::IoError;
 use crate::page_cache;
 use crate::positioned::{read_exact_at, write_all_at};
@@ -147,6 +148,32 @@ impl Storage {
     /// With a hook that sees every call first.
     pub fn with_hook(hook: Arc<dyn StorageHook>) -> Self {
         Storage { hook: Some(hook) }
+    }
+
+    /// The content of a small file: of at most 100 MB, and a regular one.
+    ///
+    /// # Errors
+    /// [`IoError::NotAFile`], [`IoError::BrokenLink`], [`IoError::FileTooLarge`] and
+    /// [`IoError::System`].
+    pub fn read_file(&self, path: &Path) -> Result<Vec<u8>, IoError> {
+        read_small_file(self, path)
+    }
+
+    /// The first bytes of a regular file, or all where there are fewer.
+    ///
+    /// # Errors
+    /// [`IoError::NotAFile`], [`IoError::BrokenLink`] and [`IoError::System`].
+    pub fn read_beginning(&self, path: &Path, bytes: u64) -> Result<Vec<u8>, IoError> {
+        let (file, _) = open_regular(self, path)?;
+        self.read_all(file, path, bytes)
+    }
+
+    /// The names in a directory, in [natural order](crate::natural_order).
+    ///
+    /// # Errors
+    /// [`IoError::NoDirectory`], [`IoError::NotADirectory`] and [`IoError::System`].
+    pub fn list_names(&self, dir: &Path) -> Result<Vec<String>, IoError> {
+        list_directory(self, dir)
     }
 
     fn announce(&self, call: StorageCall<'_>) -> io::Result<()> {

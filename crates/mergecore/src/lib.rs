@@ -2,12 +2,14 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod card;
+mod check;
 mod error;
 #[cfg(feature = "hub")]
 mod hub;
 mod merge;
 
 pub use card::{load_recipe, render_model_card, save_model_card};
+pub use check::{reproduce, verify};
 pub use error::{Error, Result};
 #[cfg(feature = "hub")]
 pub use hub::hub_locator;
@@ -19,10 +21,10 @@ pub use mergecore_config::{
     SliceSource, Value,
 };
 pub use mergecore_engine::{
-    Architecture, CancelFlag, CardError, EngineError, MergeOptions, MergePlan, MergeReport, Model,
-    ModelCardOptions, ModelCardTemplate, ModelLocator, ModelNotFound, OpenError, Operation,
-    PlannedTensor, Progress, ProgressCallback, Registry, Role, Stack, Tally, TensorInput,
-    locate_model, stream_key,
+    Architecture, CancelFlag, CardError, EngineError, Fault, ManifestError, MergeOptions,
+    MergePlan, MergeReport, Model, ModelCardOptions, ModelCardTemplate, ModelLocator,
+    ModelNotFound, OpenError, Operation, PlannedTensor, Progress, ProgressCallback, Registry,
+    Reproduction, Role, Stack, Tally, TensorInput, Verification, locate_model, stream_key,
 };
 #[cfg(feature = "hub")]
 pub use mergecore_hub::{HubCache, HubError};

@@ -170,11 +170,13 @@ pub fn plan_with(
     registry: &Registry,
     options: &MergeOptions,
 ) -> Result<MergePlan> {
-    if options.locator.is_none() {
-        let options = MergeOptions { locator: default_locator(), ..options.clone() };
-        return Ok(MergePlan::new(config, registry, &options)?);
-    }
-    Ok(MergePlan::new(config, registry, options)?)
+    Ok(MergePlan::new(config, registry, &with_locator(options))?)
+}
+
+/// With the local cache, where no other way is given to find models by name.
+pub(crate) fn with_locator(options: &MergeOptions) -> MergeOptions {
+    let locator = options.locator.clone().or_else(default_locator);
+    MergeOptions { locator, ..options.clone() }
 }
 
 /// Opens a model by its directory or, with the feature `hub`, by its name in the local

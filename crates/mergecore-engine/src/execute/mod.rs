@@ -262,10 +262,10 @@ impl MergePlan {
 pub(crate) type SmallFiles = Vec<(&'static str, Vec<u8>)>;
 
 /// The threads that work: of a pool of the merge's own, or of the caller's.
-struct Pool(Option<rayon::ThreadPool>);
+pub(crate) struct Pool(Option<rayon::ThreadPool>);
 
 impl Pool {
-    fn new(options: &MergeOptions) -> Result<Self, EngineError> {
+    pub(crate) fn new(options: &MergeOptions) -> Result<Self, EngineError> {
         let Some(threads) = options.threads else { return Ok(Pool(None)) };
         let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         Ok(Pool(Some(built.map_err(|source| EngineError::Threads { threads, source })?)))
@@ -275,7 +275,7 @@ impl Pool {
         self.0.as_ref().map_or_else(rayon::current_num_threads, |pool| pool.current_num_threads())
     }
 
-    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match &self.0 {
             Some(pool) => pool.install(work),
             None => work(),
