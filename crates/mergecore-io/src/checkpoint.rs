@@ -11,7 +11,9 @@ use std::time::SystemTime;
 use serde_json::{Map, Value};
 
 use crate::companions::{Companion, find_companions};
-use crate::discover::{list_directory, open_regular, read_config, weight_files};
+use crate::discover::{
+    has, inspect_regular, list_directory, open_regular, read_config, weight_files,
+};
 use crate::error::IoError;
 use crate::header::{Header, read_header};
 use crate::index::{INDEX_FILE, Index};
@@ -131,12 +133,14 @@ impl Checkpoint {
     pub fn open_in(dir: &Path, storage: &Storage) -> Result<Checkpoint, IoError> {
         let names = list_directory(storage, dir)?;
         // What is read from here on must still be the same when the caller is done.
-        let companions = find_companions(storage, dir, &names);
-        let others = ["config.json", INDEX_FILE].map(|name| dir.join(name));
-        let others = others.iter().chain(companions.iter().map(|companion| &companion.path));
-        let watched = others
-            .filter_map(|path| Some(Watched::new(path, &storage.inspect(path).ok()?)))
-            .collect();
+        let companions = find_companions(storage, dir, &names)?;
+        let read = ["config.json", INDEX_FILE].into_iter().filter(|name| has(&names, name));
+        let read = read.chain(companions.iter().map(|companion| companion.name));
+        let watch = |name: &str| {
+            let path = dir.join(name);
+            Ok(Watched::new(&path, &inspect_regular(storage, &path)?))
+        };
+        let watched = read.map(watch).collect::<Result<_, IoError>>()?;
         let config = read_config(storage, dir, &names)?;
         // Before the headers, whose dtypes may be ones that only quantisers use.
         refuse_quantised(dir, detect_quantisation(&config, []))?;

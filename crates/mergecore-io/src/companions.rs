@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::discover::read_small_file;
+use crate::discover::{inspect_regular, read_small_file};
 use crate::error::IoError;
 use crate::storage::Storage;
 
@@ -89,16 +89,17 @@ const KNOWN: [(&str, CompanionKind); 14] = [
     ("chat_template.json", CompanionKind::Tokenizer),
 ];
 
-/// Those of the known files that are among `names` and are regular files.
-pub(crate) fn find_companions(storage: &Storage, dir: &Path, names: &[String]) -> Vec<Companion> {
+/// Those of the known files that are among `names`, which must be regular files.
+pub(crate) fn find_companions(
+    storage: &Storage,
+    dir: &Path,
+    names: &[String],
+) -> Result<Vec<Companion>, IoError> {
     let present = KNOWN.iter().filter(|(name, _)| names.iter().any(|n| n == name));
-    let companions = present.map(|(name, kind)| Companion {
-        name,
-        path: dir.join(name),
-        kind: *kind,
-        storage: storage.clone(),
-    });
-    companions
-        .filter(|companion| storage.inspect(&companion.path).is_ok_and(|file| file.is_file()))
-        .collect()
+    let companion = |(name, kind): &(&'static str, CompanionKind)| {
+        let path = dir.join(name);
+        inspect_regular(storage, &path)?;
+        Ok(Companion { name, path, kind: *kind, storage: storage.clone() })
+    };
+    present.map(companion).collect()
 }

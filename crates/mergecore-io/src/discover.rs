@@ -112,6 +112,15 @@ pub(crate) fn open_regular(
     storage: &Storage,
     path: &Path,
 ) -> Result<(File, fs::Metadata), IoError> {
+    inspect_regular(storage, path)?;
+    let file = storage.open(path)?;
+    // The length of what was opened, should the name have changed hands since.
+    let metadata = file.metadata().map_err(IoError::system("open", path))?;
+    Ok((file, metadata))
+}
+
+/// What a file that must be a regular one is like, symbolic links followed.
+pub(crate) fn inspect_regular(storage: &Storage, path: &Path) -> Result<fs::Metadata, IoError> {
     let metadata = storage.inspect(path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() {
             return IoError::BrokenLink { path: path.to_owned() };
@@ -124,10 +133,7 @@ pub(crate) fn open_regular(
             found: kind_of(metadata.file_type()),
         });
     }
-    let file = storage.open(path)?;
-    // The length of what was opened, should the name have changed hands since.
-    let metadata = file.metadata().map_err(IoError::system("open", path))?;
-    Ok((file, metadata))
+    Ok(metadata)
 }
 
 pub(crate) fn read_small_file(storage: &Storage, path: &Path) -> Result<Vec<u8>, IoError> {
@@ -188,7 +194,7 @@ fn is_one_of_several(file: &str) -> bool {
     count.is_some_and(|count| count > 1)
 }
 
-fn has(names: &[String], name: &str) -> bool {
+pub(crate) fn has(names: &[String], name: &str) -> bool {
     names.binary_search_by(|n| natural_order(n, name)).is_ok()
 }
 

@@ -468,6 +468,16 @@ pub enum IoError {
         /// The system's report.
         source: io::Error,
     },
+    /// The new output is in place, but nothing says that its name is on the disk.
+    #[error(
+        "{path} is complete and in its place, but the system could not make sure that a power failure now would not undo its name: {source}; run `sync`, and see that it is there"
+    )]
+    NameNotSynced {
+        /// The output.
+        path: PathBuf,
+        /// The system's report.
+        source: io::Error,
+    },
     /// The new output is in place, but the one that it replaced is still there.
     #[error(
         "{path} is complete, but the output that it replaced could not be deleted: {source}; delete {old} yourself"

@@ -1,5 +1,6 @@
 //! The output's working directory, and how the output comes from it.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
@@ -220,20 +221,40 @@ impl StagedDir {
     ///
     /// [`IoError::System`].
     pub fn clear(&self) -> Result<(), IoError> {
-        for entry in self.storage.list(&self.home)? {
-            if entry.file_name() == LOCK {
-                continue;
-            }
+        self.remove_others(&self.home, |entry| entry.file_name() == LOCK)?;
+        self.discard();
+        self.storage.create_dir(&self.new).map_err(IoError::system("create", &self.new))
+    }
+
+    /// Removes from the working directory what bears another name than these, or is no regular
+    /// file: what a process that was stopped has left is not all for the output.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::System`].
+    pub fn keep_only<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), IoError> {
+        let names: HashSet<&str> = names.into_iter().collect();
+        self.remove_others(&self.new, |entry| {
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            is_file && entry.file_name().to_str().is_some_and(|name| names.contains(name))
+        })
+    }
+
+    fn remove_others(
+        &self,
+        dir: &Path,
+        keep: impl Fn(&fs::DirEntry) -> bool,
+    ) -> Result<(), IoError> {
+        for entry in self.storage.list(dir)?.iter().filter(|entry| !keep(entry)) {
             let path = entry.path();
-            let is_dir = entry.file_type().map_err(IoError::system("list", &self.home))?.is_dir();
+            let is_dir = entry.file_type().map_err(IoError::system("list", dir))?.is_dir();
             let removed = match is_dir {
                 true => self.storage.remove_dir_all(&path),
                 false => self.storage.remove_file(&path),
             };
             removed.map_err(IoError::system("remove", path))?;
         }
-        self.discard();
-        self.storage.create_dir(&self.new).map_err(IoError::system("create", &self.new))
+        Ok(())
     }
 
     /// Whether the file system can take an output of so many bytes, of which those that
@@ -293,10 +314,10 @@ impl StagedDir {
     ///
     /// # Errors
     ///
-    /// [`IoError::Commit`] if the output cannot be moved into place: it is then
-    /// kept where it is, complete. [`IoError::OldOutputLeft`] if all went well
-    /// except that the replaced output could not be deleted. [`IoError::System`]
-    /// if syncing fails.
+    /// [`IoError::System`] if syncing what is to be moved fails, and [`IoError::Commit`] if it
+    /// cannot be moved into place: it is then kept where it is, complete.
+    /// [`IoError::NameNotSynced`] or [`IoError::OldOutputLeft`] if all went well except that
+    /// the new name could not be synced or the replaced output could not be deleted.
     ///
     /// ```
     /// use mergecore_io::StagedDir;
@@ -319,7 +340,7 @@ impl StagedDir {
             staging: self.new.clone(),
             source,
         })?;
-        self.storage.sync_dir(parent(&self.output))?;
+        let synced = self.storage.sync_dir(parent(&self.output));
         // First what a later process would take for work to go on with.
         let _ = self.storage.remove_file(&self.journal_path());
         let removed = match &old {
@@ -329,6 +350,9 @@ impl StagedDir {
         // An empty directory too many does not make the output wrong.
         let _ = self.storage.remove_file(&self.home.join(LOCK));
         let _ = self.storage.remove_dir(&self.home);
+        if let Err(IoError::System { source, .. }) = synced {
+            return Err(IoError::NameNotSynced { path: self.output.clone(), source });
+        }
         match (removed, old) {
             (Err(source), Some(old)) => {
                 Err(IoError::OldOutputLeft { path: self.output.clone(), old, source })
@@ -340,7 +364,11 @@ impl StagedDir {
     /// Gives the path at which an old output is now, if there was one.
     fn move_into_place(&self) -> io::Result<Option<PathBuf>> {
         let StagedDir { storage, new, output, .. } = self;
-        if !self.overwrite || storage.inspect(output).is_err() {
+        let is_new = match storage.inspect(output) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            found => found.map(|_| false)?,
+        };
+        if is_new || !self.overwrite {
             if cfg!(windows) {
                 // There, not even an empty directory is replaced.
                 let _ = storage.remove_dir(output);

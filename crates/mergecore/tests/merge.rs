@@ -5,6 +5,8 @@
 mod architectures;
 #[path = "merge/card.rs"]
 mod card;
+#[path = "merge/faults.rs"]
+mod faults;
 #[path = "merge/hub.rs"]
 mod hub;
 #[path = "merge/invariants.rs"]

@@ -114,7 +114,9 @@ impl MergePlan {
         let staged = StagedDir::resume(output, options.overwrite, &options.storage)?;
         let (record, done) = Record::open(self, &staged, options)?;
         let files = self.small_files(card)?;
-        self.check_space(&staged, &files)?;
+        let shards = self.layout.shards().iter().map(|shard| shard.file_name());
+        staged.keep_only(shards.chain(files.iter().map(|(name, _)| *name)))?;
+        self.check_space(&staged, &files, options)?;
         let writer =
             CheckpointWriter::resume(staged.path(), Arc::clone(&self.layout), &options.storage)?;
         let written = self.write_tensors(&writer, &record, done, options);
@@ -238,23 +240,63 @@ impl MergePlan {
         Ok(files)
     }
 
-    /// Whether all files fit on the disk.
-    fn check_space(&self, staged: &StagedDir, files: &SmallFiles) -> Result<(), EngineError> {
+    /// Bytes that the output takes: of all its files, to the last one unless there will be
+    /// something to note in the manifest.
+    ///
+    /// # Errors
+    /// If the model card cannot be made or a file that is copied cannot be read.
+    ///
+    /// ```
+    /// # use mergecore_engine::MergeOptions;
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+    /// # let _folder = example::folder();
+    /// # let plan = example::plan();
+    /// let expected = plan.output_bytes("merged", &MergeOptions::default())?;
+    /// plan.execute("merged", &MergeOptions::default())?;
+    /// let files = std::fs::read_dir("merged").unwrap();
+    /// let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    /// assert_eq!(bytes, expected);
+    /// # Ok::<(), mergecore_engine::EngineError>(())
+    /// ```
+    pub fn output_bytes(
+        &self,
+        output: impl AsRef<Path>,
+        options: &MergeOptions,
+    ) -> Result<u64, EngineError> {
+        let card = options.model_card.then(|| self.model_card(output.as_ref(), options));
+        let files = self.small_files(card.transpose()?)?;
+        // A hash is as long as any other.
+        let inputs = self.tensors.iter().map(|tensor| tensor.inputs.len());
+        let blank: Vec<Outcome> = inputs.map(|n| Outcome::blank(n, options.hash)).collect();
+        let manifest = Manifest::new(self, &blank, &files).to_string().len() as u64;
+        Ok(self.bytes_beside_manifest(&files) + manifest)
+    }
+
+    fn bytes_beside_manifest(&self, files: &SmallFiles) -> u64 {
         let index = self.layout.index_text().map_or(0, |index| index.len());
         let small: usize = files.iter().map(|(_, content)| content.len()).sum();
         let weights: u64 = self.layout.shards().iter().map(|shard| shard.file_len()).sum();
-        // Plenty, by far most often.
-        let inputs: usize = self.tensors.iter().map(|tensor| 1 + tensor.inputs.len()).sum();
-        let names: usize = self.tensors.iter().map(|tensor| tensor.name.len()).sum();
-        let plenty = weights + (index + small + 1000 * inputs + 10 * names) as u64;
-        if staged.check_space(plenty + (1 << 20)).is_ok() {
+        weights + (index + small) as u64
+    }
+
+    /// Whether all files fit on the disk.
+    fn check_space(
+        &self,
+        staged: &StagedDir,
+        files: &SmallFiles,
+        options: &MergeOptions,
+    ) -> Result<(), EngineError> {
+        let entries = self.tensors.iter().flat_map(|tensor| {
+            let inputs = tensor.inputs.iter().map(|input| input.name.len());
+            inputs.chain([tensor.name.len() + 40 * tensor.shape.len()])
+        });
+        let manifest: usize = entries.map(|bytes| bytes + 1000).sum();
+        // By far most often there is plenty.
+        let plenty = self.bytes_beside_manifest(files) + manifest as u64 + (1 << 20);
+        if staged.check_space(plenty).is_ok() {
             return Ok(());
         }
-        // A hash is as long as any other; only what is found in the data may add some lines.
-        let blank = self.tensors.iter().map(|tensor| Outcome::blank(tensor.inputs.len()));
-        let blank: Vec<Outcome> = blank.collect();
-        let manifest = Manifest::new(self, &blank, files).to_string().len();
-        Ok(staged.check_space(weights + (index + small + manifest) as u64)?)
+        Ok(staged.check_space(self.output_bytes(staged.output(), options)?)?)
     }
 }
 

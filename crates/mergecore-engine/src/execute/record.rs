@@ -19,7 +19,7 @@ use crate::plan::MergePlan;
 use crate::{EngineError, MergeOptions};
 
 /// Between two writes to the journal.
-const EVERY: Duration = Duration::from_millis(10);
+const EVERY: Duration = Duration::from_millis(5);
 /// The same, where the output's files must be synced before.
 const EVERY_SYNCED: Duration = Duration::from_secs(10);
 

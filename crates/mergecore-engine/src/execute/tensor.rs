@@ -35,9 +35,9 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// As long as any other in a manifest, but for what is found in the data.
-    pub(super) fn blank(inputs: usize) -> Self {
-        let hash = TensorHash::default();
-        let hashes = TensorHashes { inputs: Some(vec![hash; inputs]), output: Some(hash) };
+    pub(super) fn blank(inputs: usize, hashed: bool) -> Self {
+        let hash = hashed.then(TensorHash::default);
+        let hashes = TensorHashes { inputs: hash.map(|hash| vec![hash; inputs]), output: hash };
         Outcome { hashes, ..Outcome::default() }
     }
 }

@@ -78,6 +78,11 @@ impl Folder {
         Folder(tempfile::tempdir().unwrap())
     }
 
+    /// In memory, where there is such a place: for tests that sync thousands of times.
+    pub(crate) fn in_memory() -> Self {
+        Folder(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
