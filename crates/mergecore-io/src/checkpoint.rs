@@ -131,7 +131,7 @@ impl Checkpoint {
     pub fn open_in(dir: &Path, storage: &Storage) -> Result<Checkpoint, IoError> {
         let names = list_directory(storage, dir)?;
         // What is read from here on must still be the same when the caller is done.
-        let companions = find_companions(storage, dir, &names);
+        let companions = find_companions(storage, dir, &names)?;
         let others = ["config.json", INDEX_FILE].map(|name| dir.join(name));
         let others = others.iter().chain(companions.iter().map(|companion| &companion.path));
         let watched = others

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::discover::read_small_file;
+use crate::discover::{check_regular, read_small_file};
 use crate::error::IoError;
 use crate::storage::Storage;
 
@@ -89,16 +89,18 @@ const KNOWN: [(&str, CompanionKind); 14] = [
     ("chat_template.json", CompanionKind::Tokenizer),
 ];
 
-/// Those of the known files that are among `names` and are regular files.
-pub(crate) fn find_companions(storage: &Storage, dir: &Path, names: &[String]) -> Vec<Companion> {
+/// Those of the known files that are among `names`. One that is there and cannot be read is
+/// an error, for an output without it would be another model.
+pub(crate) fn find_companions(
+    storage: &Storage,
+    dir: &Path,
+    names: &[String],
+) -> Result<Vec<Companion>, IoError> {
     let present = KNOWN.iter().filter(|(name, _)| names.iter().any(|n| n == name));
-    let companions = present.map(|(name, kind)| Companion {
-        name,
-        path: dir.join(name),
-        kind: *kind,
-        storage: storage.clone(),
+    let companions = present.map(|(name, kind)| {
+        let path = dir.join(name);
+        check_regular(storage, &path)?;
+        Ok(Companion { name, path, kind: *kind, storage: storage.clone() })
     });
-    companions
-        .filter(|companion| storage.inspect(&companion.path).is_ok_and(|file| file.is_file()))
-        .collect()
+    companions.collect()
 }

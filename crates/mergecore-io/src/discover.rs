@@ -112,6 +112,15 @@ pub(crate) fn open_regular(
     storage: &Storage,
     path: &Path,
 ) -> Result<(File, fs::Metadata), IoError> {
+    check_regular(storage, path)?;
+    let file = storage.open(path)?;
+    // The length of what was opened, should the name have changed hands since.
+    let metadata = file.metadata().map_err(IoError::system("open", path))?;
+    Ok((file, metadata))
+}
+
+/// Whether a path leads to a regular file.
+pub(crate) fn check_regular(storage: &Storage, path: &Path) -> Result<(), IoError> {
     let metadata = storage.inspect(path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() {
             return IoError::BrokenLink { path: path.to_owned() };
@@ -124,10 +133,7 @@ pub(crate) fn open_regular(
             found: kind_of(metadata.file_type()),
         });
     }
-    let file = storage.open(path)?;
-    // The length of what was opened, should the name have changed hands since.
-    let metadata = file.metadata().map_err(IoError::system("open", path))?;
-    Ok((file, metadata))
+    Ok(())
 }
 
 pub(crate) fn read_small_file(storage: &Storage, path: &Path) -> Result<Vec<u8>, IoError> {
