@@ -11,8 +11,8 @@ use mergecore_config::{ConfigError, MergeConfig};
 fn read(path: &Path) -> Result<MergeConfig, ConfigError> {
     let (send, receive) = mpsc::channel();
     let path = path.to_owned();
-    std::thread::spawn(move || send.send(MergeConfig::from_path(path)));
-    receive.recv_timeout(Duration::from_secs(10)).expect("it takes too long")
+    std::thread::spawn(move || send.send(Box::new(MergeConfig::from_path(path))));
+    receive.recv_timeout(Duration::from_secs(10)).map(|read| *read).expect("it takes too long")
 }
 
 #[cfg(unix)]

@@ -536,7 +536,9 @@ impl<'de> Deserialize<'de> for Info {
                         }
                         // Not skipped but read: other readers refuse what is no value, or
                         // nested too deep.
-                        Field::Other => drop(map.next_value::<Discarded>()?),
+                        Field::Other => {
+                            let _: Discarded = map.next_value()?;
+                        }
                     }
                 }
                 Ok(Info {
