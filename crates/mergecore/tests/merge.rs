@@ -5,6 +5,10 @@
 mod architectures;
 #[path = "merge/card.rs"]
 mod card;
+#[path = "merge/errors/mod.rs"]
+mod errors;
+#[path = "merge/hostile.rs"]
+mod hostile;
 #[path = "merge/hub.rs"]
 mod hub;
 #[path = "merge/invariants.rs"]
