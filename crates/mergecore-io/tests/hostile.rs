@@ -16,8 +16,8 @@ use support::{dir, file, index, put, raw_file, sharded, single};
 fn open(dir: &Path) -> Result<Checkpoint, IoError> {
     let (send, receive) = mpsc::channel();
     let dir = dir.to_owned();
-    std::thread::spawn(move || send.send(Checkpoint::open(&dir)));
-    receive.recv_timeout(Duration::from_secs(10)).expect("it takes too long")
+    std::thread::spawn(move || send.send(Box::new(Checkpoint::open(&dir))));
+    receive.recv_timeout(Duration::from_secs(10)).map(|opened| *opened).expect("it takes too long")
 }
 
 /// The error of a header with one byte of data.
@@ -39,7 +39,8 @@ fn what_is_no_file_is_not_opened() {
         assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     };
     let make_socket = |path: &Path| drop(UnixListener::bind(path).unwrap());
-    let makers: [(&str, &dyn Fn(&Path)); 5] = [
+    type Make<'a> = &'a dyn Fn(&Path);
+    let makers: [(&str, Make<'_>); 5] = [
         ("a named pipe", &make_pipe),
         ("a socket", &make_socket),
         ("a directory", &|path| fs::create_dir(path).unwrap()),
