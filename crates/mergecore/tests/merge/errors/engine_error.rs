@@ -351,6 +351,15 @@ fn output_overlaps_input() {
 }
 
 #[test]
+fn manifest() {
+    let folder = folder();
+    let error = mergecore::verify(folder.path("a"), &MergeOptions::default()).unwrap_err();
+    let mergecore::Error::Merge(error) = error else { panic!("{error}") };
+    assert!(matches!(error, EngineError::Manifest(_)));
+    says(&error, &["/a has no merge_manifest.json"]);
+}
+
+#[test]
 fn cancelled() {
     let cancel = CancelFlag::new();
     cancel.cancel();

@@ -4,6 +4,8 @@
 mod card_error;
 mod engine_error;
 mod error;
+mod fault;
+mod manifest_error;
 mod not_found;
 mod open_error;
 
