@@ -351,6 +351,17 @@ fn output_overlaps_input() {
 }
 
 #[test]
+fn partial_differs() {
+    let values = [1.0, f64::NAN, 1.0, 1.0];
+    let folder = with_norm(Tensor::of(DType::F32, &[2, 2], &values));
+    refused(&folder, LINEAR);
+    let options = MergeOptions { seed: 7, ..MergeOptions::default() };
+    let error = refused_with(&folder, LINEAR, &options);
+    assert!(matches!(error, EngineError::PartialDiffers { .. }), "{error}");
+    says(&error, &[".out.mergecore-partial holds what another merge to ", "seed", "--restart"]);
+}
+
+#[test]
 fn manifest() {
     let folder = folder();
     let error = mergecore::verify(folder.path("a"), &MergeOptions::default()).unwrap_err();
