@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mergecore::{MergeOptions, verify};
+use mergecore::{MergeOptions, Storage, StorageCall, StorageHook, verify};
 
 use super::{LINEAR, folder};
 use crate::support::Folder;
@@ -60,4 +60,31 @@ fn unopenable() {
         fs::OpenOptions::new().write(true).open(folder.path(WEIGHTS)).unwrap().set_len(20).unwrap();
     };
     finds(cut, &["the tensors cannot be compared: ", "model.safetensors"]);
+}
+
+/// A disk that cannot read the weights behind their header.
+struct Broken;
+
+impl StorageHook for Broken {
+    fn before(&self, call: &StorageCall<'_>) -> std::io::Result<()> {
+        match call {
+            StorageCall::Read { path, bytes } if path.ends_with(WEIGHTS) && bytes.start > 8 => {
+                Err(std::io::Error::other("medium error"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn tensor_unreadable() {
+    let folder = folder();
+    folder.merge(LINEAR);
+    let storage = Storage::with_hook(std::sync::Arc::new(Broken));
+    let options = MergeOptions { storage, ..MergeOptions::default() };
+    let text = verify(folder.path("out"), &options).unwrap().faults[0].to_string();
+    for part in ["tensor `", "cannot be compared: cannot read ", "model.safetensors: medium error"]
+    {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
 }

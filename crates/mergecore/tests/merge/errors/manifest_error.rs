@@ -43,3 +43,20 @@ fn changed() {
     });
     says(&error, &["merge_manifest.json was changed since it was written", "merge again"]);
 }
+
+/// A manifest of another program, its hash and all, whose recipe is none.
+#[test]
+fn recipe() {
+    let folder = folder();
+    folder.merge(LINEAR);
+    let path = folder.path("out/merge_manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let blank = "0".repeat(64);
+    let text = text.replace("merge_method: ", "merge_methid: ");
+    let text = text.replace(manifest["manifest_blake3"].as_str().unwrap(), &blank);
+    let hash = blake3::hash(text.as_bytes()).to_string();
+    fs::write(&path, text.replace(&blank, &hash)).unwrap();
+    let error = mergecore::reproduce(&path, &MergeOptions::default()).unwrap_err();
+    says(&error, &["the recipe in ", "merge_manifest.json: ", "did you mean `merge_method`?"]);
+}
