@@ -61,7 +61,10 @@ impl From<mergecore::EngineError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Failure::new(format!("cannot write the result: {error}"), FAILED)
+        Failure::new(
+            format!("cannot write the result: {error}; have it written somewhere else"),
+            FAILED,
+        )
     }
 }
 
@@ -97,7 +100,9 @@ fn man(dir: Option<std::path::PathBuf>) -> Result<(), Failure> {
     let command = args::command();
     match dir {
         Some(dir) => clap_mangen::generate_to(command, &dir).map_err(|error| {
-            let text = format!("cannot write man pages to {}: {error}", dir.display());
+            let dir = dir.display();
+            let advice = "give a directory that exists and can be written";
+            let text = format!("cannot write man pages to {dir}: {error}; {advice}");
             Failure::new(text, FAILED)
         }),
         None => {

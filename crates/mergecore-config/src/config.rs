@@ -1,11 +1,10 @@
 //! The recipe itself.
 
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::error::{ConfigError, Limit};
+use crate::error::ConfigError;
+use crate::file::read_file;
 use crate::float_type::FloatType;
 use crate::model_ref::ModelRef;
 use crate::parameters::Parameters;
@@ -15,9 +14,6 @@ use crate::probe::Target;
 use crate::resolve::Level;
 use crate::tokenizer::{TokenSource, TokenizerConfig, TokenizerSource};
 use crate::{read, write};
-
-/// Bytes of a recipe file. The largest real ones have some ten thousand.
-const MAX_FILE: usize = 1 << 20;
 
 /// A merge recipe: what to merge, how, and into what.
 ///
@@ -580,41 +576,4 @@ fn once(mut models: Vec<&ModelRef>) -> Vec<&ModelRef> {
     let mut seen = std::collections::HashSet::new();
     models.retain(|model| seen.insert(*model));
     models
-}
-
-fn read_file(path: &Path) -> Result<String, ConfigError> {
-    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-    if path.is_dir() {
-        return Err(ConfigError::IsDirectory { path: path.to_owned() });
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
-    if bytes.len() > MAX_FILE {
-        let file = Some(path.display().to_string().into());
-        return Err(ConfigError::TooLarge {
-            place: Box::new(Place::new(file, None, RecipePath::root())),
-            limit: Limit::File,
-        });
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        let before = &error.as_bytes()[..offset];
-        ConfigError::NotUtf8 {
-            path: path.to_owned(),
-            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
-            offset,
-        }
-    })
-}
-
-pub(crate) fn check_size(source: &Source) -> Result<(), ConfigError> {
-    if source.text().len() <= MAX_FILE {
-        return Ok(());
-    }
-    Err(ConfigError::TooLarge {
-        place: Box::new(Place::new(source.file(), None, RecipePath::root())),
-        limit: Limit::File,
-    })
 }

@@ -38,6 +38,17 @@ pub enum ConfigError {
         /// The directory.
         path: PathBuf,
     },
+    /// The path names a device, a pipe or a socket.
+    #[error(
+        "{}: this is {found}, not a file; it is not opened, so save the recipe in a file and name that",
+        .path.display()
+    )]
+    NotAFile {
+        /// The path given.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// The file is not UTF-8 text.
     #[error(
         "{}:{line}: byte {offset} of the file is not UTF-8 text; save the recipe as UTF-8",
@@ -96,7 +107,8 @@ pub enum ConfigError {
     },
     /// `<<` with something other than a mapping or a list of mappings.
     #[error(
-        "{place}: `<<` merges a mapping or a list of mappings into this one, but found {found}"
+        "{place}: `<<` merges a mapping or a list of mappings into this one, but found {found}; \
+         write an alias of one, as in `<<: *name`"
     )]
     BadMergeKey {
         /// The value of the `<<`.
@@ -258,7 +270,10 @@ impl ConfigError {
     /// ```
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Self::Read { .. } | Self::IsDirectory { .. } | Self::NotUtf8 { .. } => None,
+            Self::Read { .. }
+            | Self::IsDirectory { .. }
+            | Self::NotAFile { .. }
+            | Self::NotUtf8 { .. } => None,
             Self::TooLarge { place, .. }
             | Self::Syntax { place, .. }
             | Self::Empty { place }

@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod file;
 mod float_type;
 mod model_ref;
 mod node;

@@ -260,18 +260,6 @@ mod tests {
     }
 
     #[test]
-    fn unclear_text_is_an_error() {
-        let error = |text: &str| text.parse::<ModelRef>().unwrap_err();
-        assert!(matches!(error(""), ModelRefError::NoPath { .. }));
-        assert!(matches!(error("@v1"), ModelRefError::NoPath { .. }));
-        assert!(matches!(error("a+"), ModelRefError::NoPath { .. }));
-        assert!(matches!(error("+a"), ModelRefError::NoPath { .. }));
-        assert!(matches!(error("a@"), ModelRefError::NoRevision { .. }));
-        assert!(matches!(error("a+b+c"), ModelRefError::SeveralPlus { .. }));
-        assert!(matches!(error("a@b@c"), ModelRefError::SeveralAt { .. }));
-    }
-
-    #[test]
     fn references_without_a_text_form() {
         assert!(!ModelRef::new("./a+b").has_text_form());
         assert!(!ModelRef::new("./a@b").has_text_form());

@@ -3,9 +3,10 @@
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny};
 
 use crate::config::{
-    InputModel, MergeConfig, MergeInput, Module, ModuleInput, OutputSlice, SliceSource, check_size,
+    InputModel, MergeConfig, MergeInput, Module, ModuleInput, OutputSlice, SliceSource,
 };
 use crate::error::{ConfigError, Limit};
+use crate::file::check_size;
 use crate::float_type::FloatType;
 use crate::model_ref::{ModelLocation, ModelRef};
 use crate::node::{Node, Parse, Problem};

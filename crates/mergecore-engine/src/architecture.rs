@@ -142,7 +142,8 @@ impl Architecture {
         let counts = layer_counts(config);
         let mut stacks = Vec::new();
         for (prefix, numbers) in groups {
-            let gapless = numbers.last().is_some_and(|last| last + 1 == numbers.len());
+            // They are distinct: as many as the last one counts to, from zero on.
+            let gapless = numbers.last().is_some_and(|last| *last == numbers.len() - 1);
             let count = counts.iter().find(|count| gapless && count.layers == numbers.len());
             if let Some(count) = count {
                 stacks.push(Stack {

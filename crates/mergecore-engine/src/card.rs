@@ -1,7 +1,7 @@
 //! The model card, README.md: what was merged, how, and by which recipe.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use mergecore_config::{MergeConfig, ModelRef, nearest};
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_yaml::{Mapping, Value};
 
 use crate::Registry;
+use crate::card_limits::beyond_limits;
 
 const TEMPLATE: &str = include_str!("model_card.md.jinja");
 
@@ -34,6 +35,12 @@ const VARIABLES: [&str; 13] = [
 
 /// Steps that rendering may take: thousands of times what a card needs.
 const FUEL: u64 = 10_000_000;
+
+/// How deeply blocks, macros (which count four times) and loops may call one another.
+const MAX_CALLS: usize = 100;
+
+/// Far above any template.
+const MAX_TEMPLATE: u64 = 1 << 20;
 
 /// Far above any card's metadata.
 const MAX_METADATA: u64 = 100_000;
@@ -80,6 +87,10 @@ pub struct ModelCardOptions {
 /// `pipeline_tag`, `sources` (all models, each with `name`, `url` if it has a hub name,
 /// and `base`) and `version`.
 ///
+/// A template may be anybody's: it reaches no file, and the steps, the memory and the depth
+/// of its calls are bounded. There is no `namespace`, with which values could contain
+/// themselves.
+///
 /// ```
 /// use mergecore_config::MergeConfig;
 /// use mergecore_engine::{ModelCardOptions, ModelCardTemplate, Registry, render_model_card};
@@ -112,7 +123,8 @@ impl ModelCardTemplate {
     /// Reads a template from a file, by whose path messages name it.
     ///
     /// # Errors
-    /// [`CardError::Read`] if it cannot be read or is not UTF-8.
+    /// [`CardError::Read`] if it cannot be read or is not UTF-8, [`CardError::NotAFile`] and
+    /// [`CardError::TooLarge`] if it is something else.
     ///
     /// ```
     /// use mergecore_engine::ModelCardTemplate;
@@ -126,8 +138,19 @@ impl ModelCardTemplate {
     /// ```
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, CardError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path);
-        let text = text.map_err(|source| CardError::Read { path: path.to_owned(), source })?;
+        let failed = |source| CardError::Read { path: path.to_owned(), source };
+        // What the shell hands over as `<(...)` is a pipe, and is meant to be read.
+        let is_handed_over = path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd");
+        if !is_handed_over && !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(CardError::NotAFile { path: path.to_owned() });
+        }
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(failed)?;
+        file.take(MAX_TEMPLATE + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > MAX_TEMPLATE {
+            return Err(CardError::TooLarge { path: path.to_owned() });
+        }
+        let text = String::from_utf8(bytes).map_err(|error| failed(io::Error::other(error)))?;
         Ok(ModelCardTemplate::new(path.display().to_string(), text))
     }
 }
@@ -157,15 +180,43 @@ pub enum CardError {
         /// The system's report.
         source: std::io::Error,
     },
+    /// The template's path leads to a directory, a pipe or a device.
+    #[error(
+        "the model card's template {path} is not a file and is not opened; give a text file in UTF-8"
+    )]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Larger than any template.
+    #[error(
+        "the model card's template {path} is larger than 1 MiB, so it cannot be one; give a text file in UTF-8"
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
     /// The template is not valid, or fails.
     #[error("{name}{}: {}; correct the model card's template, or leave it out for the built-in one",
         source.line().map(|line| format!(":{line}")).unwrap_or_default(),
-        source.detail().map_or_else(|| source.kind().to_string(), str::to_owned))]
+        what_is_wrong(source))]
     Template {
         /// The template's name.
         name: String,
         /// What is wrong.
         source: minijinja::Error,
+    },
+    /// The template is so long or deep in a place that rendering it might not be safe.
+    #[error(
+        "{name}:{line}: {reason} for a model card's template; write it in several, simpler parts"
+    )]
+    TooComplex {
+        /// The template's name.
+        name: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is too much.
+        reason: &'static str,
     },
     /// The template uses a variable that there is not, but nearly.
     #[error("{name}: unknown variable `{variable}` (did you mean `{suggestion}`?); a model card's template can use {}", VARIABLES.join(", "))]
@@ -178,13 +229,21 @@ pub enum CardError {
         suggestion: &'static str,
     },
     /// The card cannot be written.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}: {source}; give a directory that exists and can be written")]
     Write {
         /// The file.
         path: PathBuf,
         /// The system's report.
         source: std::io::Error,
     },
+}
+
+/// The template engine's words, where they say something to who writes templates.
+fn what_is_wrong(source: &minijinja::Error) -> String {
+    if source.kind() == minijinja::ErrorKind::OutOfFuel {
+        return "it takes more work than any card does, as by loops within loops".to_owned();
+    }
+    source.detail().map_or_else(|| source.kind().to_string(), str::to_owned)
 }
 
 /// Renders the model card of a merge: Markdown with the hub's metadata on top, the
@@ -304,7 +363,12 @@ impl CardContent {
             None => ("the built-in template", TEMPLATE),
         };
         let failed = |source| CardError::Template { name: name.to_owned(), source };
+        if let Some((line, reason)) = beyond_limits(text) {
+            return Err(CardError::TooComplex { name: name.to_owned(), line, reason });
+        }
         let mut environment = Environment::new();
+        environment.remove_global("namespace");
+        environment.set_recursion_limit(MAX_CALLS);
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(FUEL));

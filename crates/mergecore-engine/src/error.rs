@@ -366,7 +366,7 @@ pub enum EngineError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// The pool of threads could not be started.
-    #[error("cannot start {threads} threads: {source}")]
+    #[error("cannot start {threads} threads: {source}; ask for fewer (--threads)")]
     Threads {
         /// How many were asked for.
         threads: usize,
@@ -413,6 +413,9 @@ impl EngineError {
             | EngineError::LayerCounts { .. }
             | EngineError::Card(
                 CardError::Read { .. }
+                | CardError::NotAFile { .. }
+                | CardError::TooLarge { .. }
+                | CardError::TooComplex { .. }
                 | CardError::Template { .. }
                 | CardError::UnknownVariable { .. },
             ) => true,

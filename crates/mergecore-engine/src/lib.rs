@@ -3,6 +3,7 @@
 
 mod architecture;
 mod card;
+mod card_limits;
 mod error;
 mod execute;
 mod hash;

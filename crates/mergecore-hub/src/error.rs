@@ -65,7 +65,7 @@ pub enum HubError {
         snapshot: PathBuf,
     },
     /// The system refused.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}; remove it from the cache")]
     Read {
         /// The file or directory.
         path: PathBuf,

@@ -56,27 +56,6 @@ fn a_name_without_an_owner() {
 }
 
 #[test]
-fn what_is_missing_is_said() {
-    let (dir, cache) = cache();
-    let text = |name: &str, revision| cache.find(name, revision).unwrap_err().to_string();
-    let folder = |name: &str| dir.path().join(name).display().to_string();
-
-    let error = text("org/other", None);
-    assert!(error.contains(&folder("models--org--other")), "{error}");
-    assert!(text("else/Name", None).contains("did you mean `org/name`"));
-    let error = text("org/name", Some("v2"));
-    assert!(
-        error.contains("`v2`") && error.contains(&format!("fix--x, main, v1, {COMMIT}")),
-        "{error}"
-    );
-
-    fs::write(dir.path().join("models--org--name/refs/gone"), "deadbeef").unwrap();
-    let error = cache.find("org/name", Some("gone")).unwrap_err();
-    assert!(matches!(&error, HubError::NoSnapshot { .. }), "{error}");
-    assert!(error.to_string().contains("deadbeef"), "{error}");
-}
-
-#[test]
 fn names_cannot_leave_the_cache() {
     let (dir, cache) = cache();
     fs::create_dir_all(dir.path().join("models--a--b")).unwrap();

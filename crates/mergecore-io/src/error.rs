@@ -89,7 +89,7 @@ pub enum IoError {
     },
     /// A file that should be small is huge.
     #[error(
-        "{path} has {bytes} bytes, beyond the {limit} that such a file may have; it is probably something else under that name"
+        "{path} has {bytes} bytes, beyond the {limit} that such a file may have; it is probably something else under that name, so fetch it again"
     )]
     FileTooLarge {
         /// The file.
@@ -158,7 +158,9 @@ pub enum IoError {
         file: String,
     },
     /// Something other than a file bears a file's name.
-    #[error("{path} is {found}, not a regular file; it is not opened")]
+    #[error(
+        "{path} is {found}, not a regular file, and is not opened; put the file itself there, or a link to it"
+    )]
     NotAFile {
         /// The path.
         path: PathBuf,

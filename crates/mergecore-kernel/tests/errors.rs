@@ -1,4 +1,4 @@
-//! One test a [`KernelError`] variant: when it is returned and what it says.
+//! One test for each [`KernelError`], named for it: when it is returned and what it says.
 //! `WeightsCancel` is raised, and tested, in mergecore-linear.
 
 use mergecore_kernel::{Combination, Extent, Kernel, KernelError, Step, TaskVectors, merge_slices};
@@ -24,79 +24,89 @@ fn task_vectors(weights: &[f64], densities: &[f64], lambda: f64) -> Result<(), S
     vectors.check().map_err(|error| error.to_string())
 }
 
-#[cfg(feature = "ndarray")]
-#[test]
-fn shape_names_the_input_and_both_shapes() {
-    use mergecore_kernel::ndarray::ArrayD;
-    let (a, b) = (ArrayD::<f32>::zeros(vec![2, 3]), ArrayD::<f32>::zeros(vec![3, 2]));
-    let error = mergecore_kernel::merge_arrays(&First, &[a.view(), b.view()]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "input 1 has shape [3, 2] but input 0 has [2, 3]; all inputs of a merge must have one shape"
-    );
-}
+mod kernel_error {
+    use super::*;
 
-#[test]
-fn length_names_the_slice_that_does_not_fit_the_shape() {
-    let run = |a: &[f32], b: &[f32], out: &mut [f32]| {
-        merge_slices(&First, &[a, b], &[2, 3], out).unwrap_err().to_string()
-    };
-    assert_eq!(
-        run(&[0.0; 6], &[0.0; 5], &mut [0.0; 6]),
-        "input 1 has 5 elements where the shape [2, 3] has 6"
-    );
-    assert_eq!(
-        run(&[0.0; 6], &[0.0; 6], &mut [0.0; 7]),
-        "the output has 7 elements where the shape [2, 3] has 6"
-    );
-}
-
-#[cfg(feature = "ndarray")]
-#[test]
-fn input_count_says_what_is_taken() {
-    use mergecore_kernel::ndarray::{ArrayView, Ix1};
-    let none: [ArrayView<'_, f32, Ix1>; 0] = [];
-    let error = mergecore_kernel::merge_arrays(&First, &none).unwrap_err();
-    assert_eq!(error.to_string(), "merge takes at least one input, not 0");
-}
-
-#[test]
-fn parameter_count_names_the_parameter() {
-    let error = KernelError::check_count("weight", &[1.0, 2.0], 3).unwrap_err();
-    assert_eq!(error.to_string(), "2 values of `weight` for 3 models; give one for each");
-    assert_eq!(
-        task_vectors(&[1.0, 2.0], &[0.5], 1.0),
-        Err("1 values of `density` for 2 models; give one for each".into())
-    );
-}
-
-#[test]
-fn parameter_range_names_parameter_value_and_range() {
-    let errors = [
-        (task_vectors(&[1.0], &[1.5], 1.0), "`density` is 1.5, but must be between 0 and 1"),
-        (task_vectors(&[1.0], &[-0.1], 1.0), "`density` is -0.1, but must be between 0 and 1"),
-        (task_vectors(&[1.0], &[f64::NAN], 1.0), "`density` is NaN, but must be between 0 and 1"),
-        (
-            task_vectors(&[f64::INFINITY], &[1.0], 1.0),
-            "`weight` is inf, but must be a finite number",
-        ),
-        (task_vectors(&[1.0], &[1.0], f64::NAN), "`lambda` is NaN, but must be a finite number"),
-    ];
-    for (found, expected) in errors {
-        assert_eq!(found, Err(expected.into()));
+    #[cfg(feature = "ndarray")]
+    #[test]
+    fn shape() {
+        use mergecore_kernel::ndarray::ArrayD;
+        let (a, b) = (ArrayD::<f32>::zeros(vec![2, 3]), ArrayD::<f32>::zeros(vec![3, 2]));
+        let error = mergecore_kernel::merge_arrays(&First, &[a.view(), b.view()]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "input 1 has shape [3, 2] but input 0 has [2, 3]; all inputs of a merge must have one shape"
+        );
     }
-    assert_eq!(task_vectors(&[-2.0, 0.0], &[0.0, 1.0], -1.0), Ok(()));
-}
 
-#[test]
-fn masks_refuse_densities_outside_their_range() {
-    let key = mergecore_kernel::StreamKey::from_seed(0);
-    let error = mergecore_kernel::RandomMask::new(key, &[0.5, 2.0]).unwrap_err();
-    assert_eq!(error.to_string(), "`density` is 2, but must be between 0 and 1");
-}
+    #[test]
+    fn length() {
+        let run = |a: &[f32], b: &[f32], out: &mut [f32]| {
+            merge_slices(&First, &[a, b], &[2, 3], out).unwrap_err().to_string()
+        };
+        assert_eq!(
+            run(&[0.0; 6], &[0.0; 5], &mut [0.0; 6]),
+            "input 1 has 5 elements where the shape [2, 3] has 6"
+        );
+        assert_eq!(
+            run(&[0.0; 6], &[0.0; 6], &mut [0.0; 7]),
+            "the output has 7 elements where the shape [2, 3] has 6"
+        );
+    }
 
-#[test]
-fn weights_that_overflow_together() {
-    let error = task_vectors(&[1e308, -1e308], &[1.0, 1.0], 1.0).unwrap_err();
-    assert_eq!(error, "`sum of weights` is inf, but must be a finite number");
+    #[cfg(feature = "ndarray")]
+    #[test]
+    fn input_count() {
+        use mergecore_kernel::ndarray::{ArrayView, Ix1};
+        let none: [ArrayView<'_, f32, Ix1>; 0] = [];
+        let error = mergecore_kernel::merge_arrays(&First, &none).unwrap_err();
+        assert_eq!(error.to_string(), "merge takes at least one input, not 0");
+    }
+
+    #[test]
+    fn parameter_count() {
+        let error = KernelError::check_count("weight", &[1.0, 2.0], 3).unwrap_err();
+        assert_eq!(error.to_string(), "2 values of `weight` for 3 models; give one for each");
+        assert_eq!(
+            task_vectors(&[1.0, 2.0], &[0.5], 1.0),
+            Err("1 values of `density` for 2 models; give one for each".into())
+        );
+    }
+
+    #[test]
+    fn parameter_range() {
+        let errors = [
+            (task_vectors(&[1.0], &[1.5], 1.0), "`density` is 1.5, but must be between 0 and 1"),
+            (task_vectors(&[1.0], &[-0.1], 1.0), "`density` is -0.1, but must be between 0 and 1"),
+            (
+                task_vectors(&[1.0], &[f64::NAN], 1.0),
+                "`density` is NaN, but must be between 0 and 1",
+            ),
+            (
+                task_vectors(&[f64::INFINITY], &[1.0], 1.0),
+                "`weight` is inf, but must be a finite number",
+            ),
+            (
+                task_vectors(&[1.0], &[1.0], f64::NAN),
+                "`lambda` is NaN, but must be a finite number",
+            ),
+        ];
+        for (found, expected) in errors {
+            assert_eq!(found, Err(expected.into()));
+        }
+        assert_eq!(task_vectors(&[-2.0, 0.0], &[0.0, 1.0], -1.0), Ok(()));
+    }
+
+    #[test]
+    fn masks_refuse_densities_outside_their_range() {
+        let key = mergecore_kernel::StreamKey::from_seed(0);
+        let error = mergecore_kernel::RandomMask::new(key, &[0.5, 2.0]).unwrap_err();
+        assert_eq!(error.to_string(), "`density` is 2, but must be between 0 and 1");
+    }
+
+    #[test]
+    fn weights_that_overflow_together() {
+        let error = task_vectors(&[1e308, -1e308], &[1.0, 1.0], 1.0).unwrap_err();
+        assert_eq!(error, "`sum of weights` is inf, but must be a finite number");
+    }
 }

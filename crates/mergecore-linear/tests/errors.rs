@@ -8,19 +8,23 @@ fn error(weights: &[f64]) -> String {
     result.unwrap_err().to_string()
 }
 
-#[test]
-fn weights_that_cancel() {
-    assert_eq!(
-        error(&[1.0, -1.0]),
-        "the weights sum to 0, and an average divides by their sum; choose other weights, or set `normalize: false`"
-    );
-    let models: [&[f32]; 2] = [&[1.0, 2.0], &[3.0, 5.0]];
-    let mut out = [0.0; 2];
-    let difference = Linear { normalize: false, ..Linear::new([-1.0, 1.0]) };
-    assert_eq!(linear_slices(&models, &difference, &mut out), Ok(()));
-    assert_eq!(out, [2.0, 3.0]);
-    let error = linear_slices(&models, &Linear::new([1e-9, 0.0]), &mut out).unwrap_err();
-    assert_eq!(error, KernelError::WeightsCancel { sum: 1e-9 });
+mod kernel_error {
+    use super::*;
+
+    #[test]
+    fn weights_cancel() {
+        assert_eq!(
+            error(&[1.0, -1.0]),
+            "the weights sum to 0, and an average divides by their sum; choose other weights, or set `normalize: false`"
+        );
+        let models: [&[f32]; 2] = [&[1.0, 2.0], &[3.0, 5.0]];
+        let mut out = [0.0; 2];
+        let difference = Linear { normalize: false, ..Linear::new([-1.0, 1.0]) };
+        assert_eq!(linear_slices(&models, &difference, &mut out), Ok(()));
+        assert_eq!(out, [2.0, 3.0]);
+        let error = linear_slices(&models, &Linear::new([1e-9, 0.0]), &mut out).unwrap_err();
+        assert_eq!(error, KernelError::WeightsCancel { sum: 1e-9 });
+    }
 }
 
 #[test]

@@ -17,15 +17,23 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum TokenizerError {
     /// The system refused.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {source}; check who may read it, or fetch it again")]
     Read {
         /// The file.
         path: PathBuf,
         /// The system's report.
         source: io::Error,
     },
+    /// A directory, a pipe or a device.
+    #[error("{path} is not a regular file and is not opened; put the tokenizer's own file there")]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// Larger than any tokenizer.
-    #[error("{path} is larger than {limit} bytes, so it cannot be a tokenizer's file")]
+    #[error(
+        "{path} is larger than {limit} bytes, so it cannot be a tokenizer's file; fetch it again"
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -33,7 +41,7 @@ pub enum TokenizerError {
         limit: u64,
     },
     /// Not JSON, or not of the form that the file should have.
-    #[error("{path} cannot be understood: {source}")]
+    #[error("{path} cannot be understood: {source}; fetch it again")]
     Json {
         /// The file.
         path: PathBuf,

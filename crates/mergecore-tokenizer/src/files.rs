@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
@@ -91,13 +91,24 @@ impl<'de> Deserialize<'de> for ById {
 
 /// The content of a file; `None` if there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
-    if !path.is_file() {
-        return Ok(None);
+    let failed = |source| TokenizerError::Read { path: path.to_owned(), source };
+    match fs::metadata(path) {
+        // A link that leads nowhere is there.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error)),
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(TokenizerError::NotAFile { path: path.to_owned() });
+        }
+        Ok(_) => {}
     }
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
+        .map_err(failed)?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(TokenizerError::TooLarge { path: path.to_owned(), limit: MAX_BYTES });
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mergecore_tokenizer::{Disagreement, TokenizerError, Vocabulary};
+use mergecore_tokenizer::{Disagreement, Vocabulary};
 
 /// A directory with those files.
 fn tokenizer(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -84,21 +84,7 @@ fn nothing_proves_nothing() {
 }
 
 #[test]
-fn broken_files_are_named() {
-    for (name, content, what) in [
-        ("tokenizer.json", "{\n  \"model\": 7}", "line 2"),
-        ("tokenizer.json", r#"{"model": {"vocab": {"a": 99999999999}}}"#, "99999999999"),
-        ("tokenizer.json", r#"{"model": {"vocab": {"a": -1}}}"#, "-1"),
-        ("vocab.json", "[1]", "line 1"),
-        ("added_tokens.json", "\u{0}", "line 1"),
-        ("tokenizer_config.json", r#"{"added_tokens_decoder": {"x": {}}}"#, "line 1"),
-    ] {
-        let dir = tokenizer(&[(name, content)]);
-        let error = Vocabulary::read(dir.path()).unwrap_err();
-        assert!(matches!(error, TokenizerError::Json { .. }), "{error}");
-        let text = error.to_string();
-        assert!(text.contains(name) && text.contains(what), "{text}");
-    }
+fn a_directory_that_is_not_there_has_no_tokenizer() {
     assert!(Vocabulary::read(Path::new("/no/such/directory")).unwrap().is_empty());
 }
 

@@ -5,8 +5,12 @@
 mod architectures;
 #[path = "merge/card.rs"]
 mod card;
+#[path = "merge/errors/mod.rs"]
+mod errors;
 #[path = "merge/faults.rs"]
 mod faults;
+#[path = "merge/hostile.rs"]
+mod hostile;
 #[path = "merge/hub.rs"]
 mod hub;
 #[path = "merge/invariants.rs"]

@@ -161,11 +161,6 @@ fn templates_that_are_wrong() {
         ),
         ("a\n{% for x in %}", &["mine.md:2", "correct the model card's template"]),
         ("{{ models.nothing() }}", &["mine.md:1", "nothing"]),
-        ("{% include '/etc/passwd' %}", &["mine.md:1", "include"]),
-        (
-            "{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}",
-            &["mine.md:1", "fuel"],
-        ),
     ] {
         let error = render_model_card(&config, &with_template(text)).unwrap_err();
         assert!(error.is_recipe(), "{error}");
