@@ -12,7 +12,7 @@ use crate::{Failure, USAGE, print};
 
 pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let reference: ModelRef =
-        args.model.parse().map_err(|error| Failure { text: format!("{error}"), status: USAGE })?;
+        args.model.parse().map_err(|error| Failure::new(format!("{error}"), USAGE))?;
     let model = open_model(&reference)?;
     match args.json {
         true => print::result(format_args!("{:#}\n", as_json(&model)))?,

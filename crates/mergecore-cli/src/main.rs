@@ -12,22 +12,33 @@ mod table;
 use std::process::ExitCode;
 
 use args::Command;
+use mergecore::EngineError;
 
 /// The recipe or the command line is wrong.
 const USAGE: u8 = 2;
 /// The merge failed.
 const FAILED: u8 = 1;
 
-/// Why the command fails: what to print, and the exit status.
+/// Why the command fails: what to print, a message each, and the exit status.
 struct Failure {
-    text: String,
+    texts: Vec<String>,
     status: u8,
+}
+
+impl Failure {
+    fn new(text: String, status: u8) -> Self {
+        Failure { texts: vec![text], status }
+    }
 }
 
 impl From<mergecore::Error> for Failure {
     fn from(error: mergecore::Error) -> Self {
         let status = if error.is_recipe() { USAGE } else { FAILED };
-        Failure { text: error.to_string(), status }
+        let texts = match &error {
+            mergecore::Error::Merge(EngineError::Several { problems }) => problems.lines(),
+            one => vec![one.to_string()],
+        };
+        Failure { texts, status }
     }
 }
 
@@ -37,15 +48,15 @@ impl From<mergecore::ConfigError> for Failure {
     }
 }
 
-impl From<mergecore::EngineError> for Failure {
-    fn from(error: mergecore::EngineError) -> Self {
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
         mergecore::Error::from(error).into()
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Failure { text: format!("cannot write the result: {error}"), status: FAILED }
+        Failure::new(format!("cannot write the result: {error}"), FAILED)
     }
 }
 
@@ -60,7 +71,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            print::error(failure.text);
+            failure.texts.iter().for_each(print::error);
             ExitCode::from(failure.status)
         }
     }
@@ -75,9 +86,9 @@ fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
 fn man(dir: Option<std::path::PathBuf>) -> Result<(), Failure> {
     let command = args::command();
     match dir {
-        Some(dir) => clap_mangen::generate_to(command, &dir).map_err(|error| Failure {
-            text: format!("cannot write man pages to {}: {error}", dir.display()),
-            status: FAILED,
+        Some(dir) => clap_mangen::generate_to(command, &dir).map_err(|error| {
+            let text = format!("cannot write man pages to {}: {error}", dir.display());
+            Failure::new(text, FAILED)
         }),
         None => {
             let mut page = Vec::new();

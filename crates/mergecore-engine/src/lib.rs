@@ -10,6 +10,7 @@ mod locate;
 mod manifest;
 mod options;
 mod plan;
+mod problems;
 mod registry;
 
 pub use architecture::{Architecture, Role, Stack};
@@ -23,4 +24,5 @@ pub use options::{CancelFlag, MergeOptions, ModelLocator, Progress, ProgressCall
 pub use plan::{
     MergePlan, Model, Operation, PlannedTensor, Tally, TensorInput, check_recipe, stream_key,
 };
+pub use problems::Problems;
 pub use registry::Registry;

@@ -123,12 +123,18 @@ pub(crate) fn open_regular(path: &Path) -> Result<(File, fs::Metadata), IoError>
     Ok((file, metadata))
 }
 
-pub(crate) fn read_small_file(path: &Path) -> Result<Vec<u8>, IoError> {
+/// Opens a file that is not so large that reading it whole would hurt.
+pub(crate) fn open_small_file(path: &Path) -> Result<File, IoError> {
     let (file, metadata) = open_regular(path)?;
     let bytes = metadata.len();
     if bytes > MAX_JSON_BYTES {
         return Err(IoError::FileTooLarge { path: path.to_owned(), bytes, limit: MAX_JSON_BYTES });
     }
+    Ok(file)
+}
+
+pub(crate) fn read_small_file(path: &Path) -> Result<Vec<u8>, IoError> {
+    let file = open_small_file(path)?;
     let mut content = Vec::new();
     file.take(MAX_JSON_BYTES).read_to_end(&mut content).map_err(IoError::system("read", path))?;
     Ok(content)

@@ -21,7 +21,7 @@ pub use mergecore_config::{
 pub use mergecore_engine::{
     Architecture, CancelFlag, CardError, EngineError, MergeOptions, MergePlan, MergeReport, Model,
     ModelCardOptions, ModelCardTemplate, ModelLocator, ModelNotFound, OpenError, Operation,
-    PlannedTensor, Progress, ProgressCallback, Registry, Role, Stack, Tally, TensorInput,
+    PlannedTensor, Problems, Progress, ProgressCallback, Registry, Role, Stack, Tally, TensorInput,
     locate_model, stream_key,
 };
 #[cfg(feature = "hub")]

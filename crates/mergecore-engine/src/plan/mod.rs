@@ -4,6 +4,7 @@ mod arguments;
 mod inputs;
 mod models;
 mod output;
+mod recipe;
 mod sections;
 mod tensors;
 mod vocabulary;
@@ -17,7 +18,10 @@ use mergecore_kernel::{Kernel, Method, StreamKey};
 use serde_json::{Map, Value};
 
 use crate::card::{CardContent, license_of};
-use crate::{EngineError, MergeOptions, Registry};
+use crate::{EngineError, MergeOptions, Problems, Registry};
+use arguments::{Mistakes, Slip};
+use recipe::Recipe;
+use tensors::Grounds;
 
 pub use models::Model;
 pub use tensors::{Operation, PlannedTensor, TensorInput};
@@ -124,19 +128,51 @@ impl MergePlan {
         registry: &Registry,
         options: &MergeOptions,
     ) -> Result<Self, EngineError> {
-        let mut notes = Vec::new();
-        let method = check(config, registry, &mut notes)?;
-        let models = models::open(config, options, &mut notes)?;
-        let sections = sections::lay_out(config, &models, &*method)?;
-        arguments::note_base_parameters(config, &*method, &sections, &mut notes);
+        let (mut problems, mut notes) = (Problems::new(), Vec::new());
+        let recipe = &Recipe::new(config);
+        let method = check(recipe, registry, &mut problems, &mut notes);
+        let (method, slips) = method.map_or((None, Vec::new()), |(m, slips)| (Some(m), slips));
+        let named = models::distinct(config);
+        let before = problems.len();
+        let groups = sections::arrange(recipe, &named, method.as_deref(), &mut problems);
+        let opened = models::open(recipe, &named, options, &mut problems);
+        let comparable = models::compare_architectures(
+            recipe,
+            opened.iter().flatten(),
+            options,
+            &mut problems,
+            &mut notes,
+        );
+        sections::check_layers(recipe, &opened, &groups, &mut problems);
+        let models: Option<Vec<Model>> = opened.into_iter().collect();
+        // Where models and layers do not fit together, neither do the tensors.
+        let fit = comparable && problems.len() == before;
+        let (Some(method), Some(models), true) = (&method, models, fit) else {
+            if let Some(method) = &method {
+                let mut mistakes = Mistakes::new(recipe, &**method, &slips);
+                mistakes.check_without_tensors(&named, &groups, &mut problems);
+            }
+            return problems.finish(None);
+        };
+        models::note_layers(recipe, &models, &mut notes);
+        let sections = sections::lay_out(&models, groups);
+        arguments::note_base_parameters(recipe, &**method, &sections, &mut notes);
         let base = config.base_model.as_ref();
         let base = base.and_then(|base| models.iter().position(|model| model.reference == *base));
         let donor = base.unwrap_or_else(|| sections::first_model(&sections));
-        let planned =
-            tensors::plan(config, &models, donor, &sections, &*method, options.seed, &mut notes)?;
+        let grounds = Grounds {
+            recipe,
+            models: &models,
+            donor,
+            sections: &sections,
+            method: &**method,
+            seed: options.seed,
+        };
+        let mistakes = Mistakes::new(recipe, &**method, &slips);
+        let planned = tensors::plan(&grounds, mistakes, &mut problems, &mut notes);
+        let companions = companions(&models[donor].checkpoint, options, &mut problems, &mut notes);
         let output_config = output::config(&models, donor, &sections, &planned.tensors, &mut notes);
         output::note_ids(&output_config, &models[donor], &mut notes);
-        let companions = companions(&models[donor].checkpoint, options, &mut notes);
 
         let recipe = config.source_text().map_or_else(|| config.to_yaml_string(), str::to_owned);
         let recipe_hash = blake3::hash(recipe.as_bytes()).to_string();
@@ -147,11 +183,13 @@ impl MergePlan {
         });
         let metadata =
             BTreeMap::from([("mergecore_recipe_blake3".to_owned(), recipe_hash.clone())]);
-        let layout = Arc::new(Layout::new(specs.collect(), options.max_shard_bytes, metadata)?);
+        let layout = Layout::new(specs.collect(), options.max_shard_bytes, metadata);
+        let layout = problems.add(layout.map_err(EngineError::from));
+        let layout = Arc::new(problems.finish(layout)?);
         let tally = planned.tally;
         Ok(MergePlan {
             method: method.name().to_owned(),
-            card: CardContent::new(config, Some(&*method)),
+            card: CardContent::new(config, Some(&**method)),
             license: license(&models, options, &mut notes),
             base,
             tensors: planned.tensors,
@@ -219,7 +257,7 @@ impl MergePlan {
 /// another one knows its parameters. Yields what was accepted without having an effect.
 ///
 /// # Errors
-/// The first mistake, with its place.
+/// All mistakes, with their places.
 ///
 /// ```
 /// use mergecore_config::MergeConfig;
@@ -231,21 +269,23 @@ impl MergePlan {
 /// # Ok::<(), mergecore_config::ConfigError>(())
 /// ```
 pub fn check_recipe(config: &MergeConfig, registry: &Registry) -> Result<Vec<String>, EngineError> {
-    let mut notes = Vec::new();
-    check(config, registry, &mut notes)?;
+    let (mut problems, mut notes) = (Problems::new(), Vec::new());
+    check(&Recipe::new(config), registry, &mut problems, &mut notes);
+    problems.into_result()?;
     Ok(notes)
 }
 
 fn check(
-    config: &MergeConfig,
+    recipe: &Recipe<'_>,
     registry: &Registry,
+    problems: &mut Problems,
     notes: &mut Vec<String>,
-) -> Result<Arc<dyn Method>, EngineError> {
-    models::check_supported(config)?;
-    let method = arguments::method(config, registry)?;
-    notes.extend(config.notes().iter().map(ToString::to_string));
-    arguments::check_names(config, registry, &*method, notes)?;
-    Ok(method)
+) -> Option<(Arc<dyn Method>, Vec<Slip>)> {
+    models::check_supported(recipe, problems);
+    let method = problems.add(arguments::method(recipe, registry))?;
+    notes.extend(recipe.config.notes().iter().map(ToString::to_string));
+    let slips = arguments::check_names(recipe, registry, &*method, problems, notes);
+    Some((method, slips))
 }
 
 /// The licence that all models have, by their cards.
@@ -292,16 +332,21 @@ pub fn stream_key(seed: u64, tensor: &str) -> StreamKey {
     StreamKey(*hasher.finalize().as_bytes())
 }
 
-/// The donor's small files that go to the output.
+/// The donor's small files that go to the output. They are copied last, so that what
+/// stands against it should be known first.
 fn companions(
     donor: &Checkpoint,
     options: &MergeOptions,
+    problems: &mut Problems,
     notes: &mut Vec<String>,
 ) -> Vec<Companion> {
     let wanted = |companion: &&Companion| {
         companion.kind != CompanionKind::Tokenizer || options.copy_tokenizer
     };
     let companions: Vec<Companion> = donor.companions().iter().filter(wanted).cloned().collect();
+    for companion in &companions {
+        problems.add(companion.check().map_err(EngineError::from));
+    }
     let has_tokenizer =
         companions.iter().any(|companion| companion.kind == CompanionKind::Tokenizer);
     if options.copy_tokenizer && !has_tokenizer {
