@@ -14,16 +14,17 @@ mod table;
 use std::process::ExitCode;
 
 use args::Command;
+use mergecore::EngineError;
 
 /// The recipe or the command line is wrong.
 const USAGE: u8 = 2;
 /// The merge failed.
 const FAILED: u8 = 1;
 
-/// Why the command fails: what to print, and the exit status.
+/// Why the command fails: what to print, a message each, and the exit status.
 struct Failure {
     /// Nothing, if all is said.
-    text: String,
+    texts: Vec<String>,
     /// What to say besides.
     note: Option<String>,
     status: u8,
@@ -31,19 +32,23 @@ struct Failure {
 
 impl Failure {
     fn new(text: impl ToString, status: u8) -> Self {
-        Failure { text: text.to_string(), note: None, status }
+        Failure { texts: vec![text.to_string()], note: None, status }
     }
 
     /// What is to be said was printed.
     fn told(status: u8) -> Self {
-        Failure::new("", status)
+        Failure { texts: Vec::new(), note: None, status }
     }
 }
 
 impl From<mergecore::Error> for Failure {
     fn from(error: mergecore::Error) -> Self {
         let status = if error.is_recipe() { USAGE } else { FAILED };
-        Failure::new(error, status)
+        let texts = match &error {
+            mergecore::Error::Merge(EngineError::Several { problems }) => problems.lines(),
+            one => vec![one.to_string()],
+        };
+        Failure { texts, note: None, status }
     }
 }
 
@@ -53,8 +58,8 @@ impl From<mergecore::ConfigError> for Failure {
     }
 }
 
-impl From<mergecore::EngineError> for Failure {
-    fn from(error: mergecore::EngineError) -> Self {
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
         mergecore::Error::from(error).into()
     }
 }
@@ -81,9 +86,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !failure.text.is_empty() {
-                print::error(failure.text);
-            }
+            failure.texts.iter().for_each(print::error);
             failure.note.iter().for_each(print::note);
             ExitCode::from(failure.status)
         }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use indicatif::DecimalBytes;
 use mergecore::{
-    EngineError, MergeConfig, MergeOptions, MergePlan, MergeReport, partial_work, plan,
+    EngineError, IoError, MergeConfig, MergeOptions, MergePlan, MergeReport, partial_work,
+    plan_for_output,
 };
 
 use crate::args::MergeArgs;
@@ -15,7 +16,7 @@ use crate::{Failure, interrupt, print};
 pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
     let options = args.options()?;
     let config = MergeConfig::from_path(&args.config)?;
-    let plan = plan(&config, &options)?;
+    let plan = plan_for_output(&config, &args.output, &options)?;
     if args.verbose {
         describe(&plan);
     }
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
 fn with_partial_work(error: EngineError, output: &Path) -> Failure {
     let kept = match error {
         // Tells of another's.
-        EngineError::PartialDiffers { .. } => None,
+        EngineError::PartialDiffers { .. } | EngineError::Io(IoError::OutputLocked { .. }) => None,
         _ => partial_work(output),
     };
     let mut failure = Failure::from(error);

@@ -351,6 +351,22 @@ impl MergeConfig {
         self.place_of(path, Target::Key)
     }
 
+    /// The place of `path` without line and column, which take a parse of the text to
+    /// find: for whom places are many.
+    ///
+    /// ```
+    /// use mergecore_config::{MergeConfig, RecipePath};
+    ///
+    /// let config = MergeConfig::from_yaml_str("merge_method: linear\nmodels: [{model: a}]\n")?;
+    /// let place = config.place_by_path(&RecipePath::root().key("models"));
+    /// assert_eq!((place.line(), place.to_string()), (None, "models".to_owned()));
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
+    pub fn place_by_path(&self, path: &RecipePath) -> Place {
+        let file = self.source.as_ref().and_then(Source::file);
+        Place::new(file, None, path.clone())
+    }
+
     fn place_of(&self, path: &RecipePath, target: Target) -> Place {
         match &self.source {
             Some(source) => source.place(path, target),

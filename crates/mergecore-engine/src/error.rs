@@ -8,10 +8,10 @@ use mergecore_io::IoError;
 use mergecore_kernel::KernelError;
 use mergecore_tokenizer::{Disagreement, TokenizerError};
 
-use crate::{CardError, ManifestError, OpenError};
+use crate::{CardError, ManifestError, OpenError, Problems};
 
 /// Why a merge failed. The text is one paragraph: where, what is wrong, and what
-/// to do next.
+/// to do next; of several problems a line each.
 ///
 /// ```
 /// # use mergecore_config::MergeConfig;
@@ -74,8 +74,9 @@ pub enum EngineError {
         takes: Vec<String>,
     },
     /// A required parameter without a value.
-    #[error("{place}: {method} needs the parameter `{parameter}`{}, but the recipe gives none for tensor `{tensor}`; add `parameters: {{{parameter}: ...}}` {}",
+    #[error("{place}: {method} needs the parameter `{parameter}`{}, but the recipe gives none{}; add `parameters: {{{parameter}: ...}}` {}",
         model.as_ref().map(|model| format!(" for the model `{model}`")).unwrap_or_default(),
+        for_tensor(tensor),
         if model.is_some() { "to that entry" } else { "at the top level" })]
     MissingParameter {
         /// The entry that lacks it.
@@ -86,11 +87,12 @@ pub enum EngineError {
         parameter: &'static str,
         /// The model, for a per-model parameter.
         model: Option<String>,
-        /// The first tensor for which it is missing.
-        tensor: String,
+        /// The first tensor for which it is missing; `None` where the tensors were not
+        /// looked at, for other problems.
+        tensor: Option<String>,
     },
     /// A parameter's value of the wrong type or out of range.
-    #[error("{place}: `{parameter}` is {found} for tensor `{tensor}`, but must be {expected}")]
+    #[error("{place}: `{parameter}` is {found}{}, but must be {expected}", for_tensor(tensor))]
     ParameterValue {
         /// Where the recipe gives it.
         place: Box<Place>,
@@ -98,8 +100,9 @@ pub enum EngineError {
         parameter: &'static str,
         /// The value, which a gradient may have between two points.
         found: String,
-        /// The first tensor that has it.
-        tensor: String,
+        /// The first tensor that has it; `None` where the tensors were not looked at, for
+        /// other problems.
+        tensor: Option<String>,
         /// What it may be.
         expected: String,
     },
@@ -376,11 +379,85 @@ pub enum EngineError {
     /// The merge was cancelled.
     #[error("the merge was cancelled; no output was written")]
     Cancelled,
+    /// More than one of these.
+    #[error("{problems}")]
+    Several {
+        /// All of them, in the order of the recipe.
+        problems: Problems,
+    },
 }
 
 impl EngineError {
+    /// The problems that this stands for, one by one: itself, if it is not
+    /// [`Several`](EngineError::Several).
+    ///
+    /// ```
+    /// use mergecore_engine::{EngineError, Problems};
+    ///
+    /// assert!(matches!(EngineError::Cancelled.problems(), [EngineError::Cancelled]));
+    /// let mut problems = Problems::new();
+    /// problems.add::<()>(Err(EngineError::Cancelled));
+    /// problems.add::<()>(Err(EngineError::Cancelled));
+    /// assert_eq!(problems.into_result().unwrap_err().problems().len(), 2);
+    /// ```
+    pub fn problems(&self) -> &[EngineError] {
+        match self {
+            EngineError::Several { problems } => problems.as_slice(),
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// Where in the recipe it stands, if it has a place there.
+    ///
+    /// ```
+    /// use mergecore_engine::{EngineError, check_recipe};
+    /// # use mergecore_config::MergeConfig;
+    /// # use mergecore_engine::Registry;
+    ///
+    /// # let config = MergeConfig::from_yaml_str("merge_method: tise\nmodels: [{model: org/a}]")?;
+    /// let error = check_recipe(&config, &Registry::new()).unwrap_err();
+    /// assert_eq!(error.place().and_then(|place| place.line()), Some(1));
+    /// assert!(EngineError::Cancelled.place().is_none());
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            EngineError::NotSupported { place, .. }
+            | EngineError::UnknownMethod { place, .. }
+            | EngineError::UnknownParameter { place, .. }
+            | EngineError::MissingParameter { place, .. }
+            | EngineError::ParameterValue { place, .. }
+            | EngineError::Parameters { place, .. }
+            | EngineError::NoBase { place, .. }
+            | EngineError::BaseNotInSlice { place, .. }
+            | EngineError::ModelCount { place, .. }
+            | EngineError::Model { place, .. }
+            | EngineError::ArchitecturesDiffer { place, .. }
+            | EngineError::NoLayers { place, .. }
+            | EngineError::LayerRange { place, .. }
+            | EngineError::SliceLengths { place, .. }
+            | EngineError::LayerCounts { place, .. }
+            | EngineError::Tokenizer { place, .. } => Some(place),
+            EngineError::Vocabularies(mismatch) => Some(&mismatch.place),
+            EngineError::MissingTensor { .. }
+            | EngineError::Shapes { .. }
+            | EngineError::DTypesDiffer { .. }
+            | EngineError::IntegersDiffer { .. }
+            | EngineError::NonFinite { .. }
+            | EngineError::Kernel { .. }
+            | EngineError::Card(_)
+            | EngineError::Io(_)
+            | EngineError::OutputOverlapsInput { .. }
+            | EngineError::Threads { .. }
+            | EngineError::Cancelled
+            | EngineError::Several { .. }
+            | EngineError::PartialDiffers { .. }
+            | EngineError::Manifest(_) => None,
+        }
+    }
+
     /// Whether the recipe (or the model card's template) is at fault, not the models or
-    /// the machine.
+    /// the machine; of several problems, whether it is for any of them.
     ///
     /// ```
     /// use mergecore_engine::{EngineError, check_recipe};
@@ -394,6 +471,9 @@ impl EngineError {
     /// ```
     pub fn is_recipe(&self) -> bool {
         match self {
+            EngineError::Several { problems } => {
+                problems.as_slice().iter().any(EngineError::is_recipe)
+            }
             EngineError::NotSupported { .. }
             | EngineError::UnknownMethod { .. }
             | EngineError::UnknownParameter { .. }
@@ -488,6 +568,10 @@ impl VocabularyMismatch {
             ),
         }
     }
+}
+
+fn for_tensor(tensor: &Option<String>) -> String {
+    tensor.as_ref().map(|tensor| format!(" for tensor `{tensor}`")).unwrap_or_default()
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {

@@ -12,6 +12,7 @@ mod locate;
 mod manifest;
 mod options;
 mod plan;
+mod problems;
 mod registry;
 mod reproduce;
 mod verify;
@@ -27,6 +28,7 @@ pub use options::{CancelFlag, MergeOptions, ModelLocator, Progress, ProgressCall
 pub use plan::{
     MergePlan, Model, Operation, PlannedTensor, Tally, TensorInput, check_recipe, stream_key,
 };
+pub use problems::Problems;
 pub use registry::Registry;
 pub use reproduce::{Reproduction, reproduce};
 pub use verify::{Fault, ManifestError, Verification, verify};

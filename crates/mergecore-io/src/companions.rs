@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::discover::{inspect_regular, read_small_file};
+use crate::discover::{inspect_regular, open_small_file, read_small_file};
 use crate::error::IoError;
 use crate::storage::Storage;
 
@@ -57,6 +57,28 @@ impl Companion {
     /// ```
     pub fn read(&self) -> Result<Vec<u8>, IoError> {
         read_small_file(&self.storage, &self.path)
+    }
+
+    /// Whether it can be read, by opening it.
+    ///
+    /// # Errors
+    /// As [`Companion::read`], as far as that shows without reading.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+    /// # std::fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+    /// # let file = [&2u64.to_le_bytes()[..], b"{}"].concat();
+    /// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+    /// # let checkpoint = mergecore_io::Checkpoint::open(dir.path())?;
+    /// let tokenizer = &checkpoint.companions()[0];
+    /// assert!(tokenizer.check().is_ok());
+    /// std::fs::remove_file(&tokenizer.path).unwrap();
+    /// assert!(tokenizer.check().unwrap_err().to_string().contains("tokenizer.json"));
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn check(&self) -> Result<(), IoError> {
+        open_small_file(&self.storage, &self.path).map(|_| ())
     }
 }
 

@@ -136,13 +136,18 @@ pub(crate) fn inspect_regular(storage: &Storage, path: &Path) -> Result<fs::Meta
     Ok(metadata)
 }
 
-pub(crate) fn read_small_file(storage: &Storage, path: &Path) -> Result<Vec<u8>, IoError> {
+/// Opens a file that is not so large that reading it whole would hurt.
+pub(crate) fn open_small_file(storage: &Storage, path: &Path) -> Result<File, IoError> {
     let (file, metadata) = open_regular(storage, path)?;
     let bytes = metadata.len();
     if bytes > MAX_JSON_BYTES {
         return Err(IoError::FileTooLarge { path: path.to_owned(), bytes, limit: MAX_JSON_BYTES });
     }
-    storage.read_all(file, path, MAX_JSON_BYTES)
+    Ok(file)
+}
+
+pub(crate) fn read_small_file(storage: &Storage, path: &Path) -> Result<Vec<u8>, IoError> {
+    storage.read_all(open_small_file(storage, path)?, path, MAX_JSON_BYTES)
 }
 
 /// What something that is no regular file is, for a message.

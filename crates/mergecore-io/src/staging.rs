@@ -258,7 +258,7 @@ impl StagedDir {
     }
 
     /// Whether the file system can take an output of so many bytes, of which those that
-    /// the working directory holds already do not count. Where the system does not say, it
+    /// a working directory holds already do not count. Where the system does not say, it
     /// can.
     ///
     /// # Errors
@@ -266,23 +266,25 @@ impl StagedDir {
     /// [`IoError::NoSpace`], with the bytes needed, and [`IoError::System`].
     ///
     /// ```
-    /// use mergecore_io::{IoError, StagedDir};
+    /// use mergecore_io::{IoError, StagedDir, Storage};
     ///
     /// let dir = tempfile::tempdir().unwrap();
-    /// let staged = StagedDir::create(&dir.path().join("merged"), false)?;
-    /// staged.check_space(1000)?;
-    /// let error = staged.check_space(u64::MAX).unwrap_err();
+    /// let output = dir.path().join("merged");
+    /// StagedDir::check_space(&output, 1000, &Storage::new())?;
+    /// let error = StagedDir::check_space(&output, u64::MAX, &Storage::new()).unwrap_err();
     /// assert!(matches!(error, IoError::NoSpace { needed: u64::MAX, .. }));
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
-    pub fn check_space(&self, bytes: u64) -> Result<(), IoError> {
-        let files = self.storage.list(&self.new)?;
+    pub fn check_space(output: &Path, bytes: u64, storage: &Storage) -> Result<(), IoError> {
+        let output = resolve(output)?;
+        let new = home(&output)?.join(NEW);
+        let files = if new.is_dir() { storage.list(&new)? } else { Vec::new() };
         let held = files.iter().filter_map(|entry| entry.metadata().ok()).map(|file| held(&file));
         let needed = bytes.saturating_sub(held.sum());
-        match self.storage.space_left(&self.new)? {
+        let parent = nearest_directory(parent(&output));
+        match storage.space_left(parent)? {
             Some(free) if free < needed => {
-                let path = parent(&self.output).to_owned();
-                Err(IoError::NoSpace { path, needed, free })
+                Err(IoError::NoSpace { path: parent.to_owned(), needed, free })
             }
             _ => Ok(()),
         }

@@ -177,15 +177,20 @@ fn a_small_file_may_be_written_again() {
 #[test]
 fn bytes_that_are_there_need_no_space() {
     let dir = dir();
-    let staged = StagedDir::create(&dir.path().join("out"), false).unwrap();
-    let IoError::NoSpace { free, path, .. } = staged.check_space(u64::MAX).unwrap_err() else {
+    let (output, storage) = (dir.path().join("out"), Storage::new());
+    let staged = StagedDir::create(&output, false).unwrap();
+    let IoError::NoSpace { free, path, .. } =
+        StagedDir::check_space(&output, u64::MAX, &storage).unwrap_err()
+    else {
         panic!("there is space for everything")
     };
     assert_eq!(path, dir.path());
     staged.write_file("half", &[1; 1 << 20]).unwrap();
     fs::File::open(staged.path().join("half")).unwrap().sync_all().unwrap();
     // Others may write at the same time.
-    let IoError::NoSpace { needed, .. } = staged.check_space(u64::MAX).unwrap_err() else {
+    let IoError::NoSpace { needed, .. } =
+        StagedDir::check_space(&output, u64::MAX, &storage).unwrap_err()
+    else {
         panic!("there is space for everything")
     };
     assert_eq!(needed, u64::MAX - (1 << 20));

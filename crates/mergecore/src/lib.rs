@@ -13,7 +13,9 @@ pub use check::{reproduce, verify};
 pub use error::{Error, Result};
 #[cfg(feature = "hub")]
 pub use hub::hub_locator;
-pub use merge::{builtin_methods, merge, merge_with, open_model, partial_work, plan, plan_with};
+pub use merge::{
+    builtin_methods, merge, merge_with, open_model, partial_work, plan, plan_for_output, plan_with,
+};
 
 pub use mergecore_config::{
     Conditional, ConfigError, FloatType, InputModel, MergeConfig, MergeInput, ModelLocation,
@@ -23,8 +25,9 @@ pub use mergecore_config::{
 pub use mergecore_engine::{
     Architecture, CancelFlag, CardError, EngineError, Fault, ManifestError, MergeOptions,
     MergePlan, MergeReport, Model, ModelCardOptions, ModelCardTemplate, ModelLocator,
-    ModelNotFound, OpenError, Operation, PlannedTensor, Progress, ProgressCallback, Registry,
-    Reproduction, Role, Stack, Tally, TensorInput, Verification, locate_model, stream_key,
+    ModelNotFound, OpenError, Operation, PlannedTensor, Problems, Progress, ProgressCallback,
+    Registry, Reproduction, Role, Stack, Tally, TensorInput, Verification, locate_model,
+    stream_key,
 };
 #[cfg(feature = "hub")]
 pub use mergecore_hub::{HubCache, HubError};

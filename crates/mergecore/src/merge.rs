@@ -111,7 +111,9 @@ pub fn merge_with(
     output: impl AsRef<Path>,
     options: &MergeOptions,
 ) -> Result<MergeReport> {
-    Ok(plan_with(config, registry, options)?.execute(output, options)?)
+    let (output, options) = (output.as_ref(), with_locator(options));
+    let plan = MergePlan::for_output(config, registry, output, &options)?;
+    Ok(plan.execute(output, &options)?)
 }
 
 /// Where a merge to `output` that was stopped has left what it had done, if one has. The same
@@ -148,6 +150,31 @@ pub fn partial_work(output: impl AsRef<Path>) -> Option<PathBuf> {
 /// ```
 pub fn plan(config: &MergeConfig, options: &MergeOptions) -> Result<MergePlan> {
     plan_with(config, &builtin_methods(), options)
+}
+
+/// Like [`plan`], for a merge to `output`: what is wrong with that one is reported together
+/// with everything else. Still nothing is written.
+///
+/// # Errors
+/// As [`plan`], and if the output exists, overlaps an input, cannot be written, does not fit on
+/// the disk, or its model card cannot be made.
+///
+/// ```
+/// use mergecore::{MergeOptions, load_recipe, plan_for_output};
+/// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
+///
+/// let config = load_recipe("models/recipes/tiny_ties.yml")?;
+/// let error = plan_for_output(&config, "models/tiny-llama-base/merged", &MergeOptions::default());
+/// assert!(error.unwrap_err().to_string().contains("inputs are never written"));
+/// # Ok::<(), mergecore::Error>(())
+/// ```
+pub fn plan_for_output(
+    config: &MergeConfig,
+    output: impl AsRef<Path>,
+    options: &MergeOptions,
+) -> Result<MergePlan> {
+    let options = with_locator(options);
+    Ok(MergePlan::for_output(config, &builtin_methods(), output.as_ref(), &options)?)
 }
 
 /// Like [`plan`], with the methods of a registry of one's own: see [`merge_with`].

@@ -23,6 +23,8 @@ mod many_tensors;
 mod masks;
 #[path = "merge/parameters.rs"]
 mod parameters;
+#[path = "merge/problems.rs"]
+mod problems;
 #[path = "merge/rounding.rs"]
 mod rounding;
 #[path = "merge/same_bytes.rs"]

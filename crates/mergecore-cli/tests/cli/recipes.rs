@@ -113,3 +113,40 @@ fn a_gradient_beyond_the_range() {
         ["recipe.yml:5:40", "density", "is 1.25 for tensor `model.layers.1.", "between 0 and 1"];
     Folder::new().refuses(2, &recipe, &parts);
 }
+
+/// Each of several problems is a message of its own, in the order of the recipe.
+#[test]
+fn all_problems_are_printed_at_once() {
+    let folder = Folder::new();
+    let recipe = TIES.replace("density", "densty").replace("model: a", "model: gone");
+    let recipe = format!("{recipe}  - model: c\ntokenizer_source: union\n");
+    std::fs::write(folder.path("recipe.yml"), recipe).unwrap();
+    for command in [&["merge", "recipe.yml", "out"][..], &["plan", "recipe.yml"]] {
+        let parts = ["error: recipe.yml:4:12: ", "`gone`", "`densty`", "`c`", "`weight`", "union"];
+        folder.fails(command, 2, &parts);
+        let (_, _, stderr) = folder.run(command);
+        let starts: Vec<&str> = stderr.lines().map(|line| &line[..24]).collect();
+        let expected = [
+            "error: recipe.yml:4:12: ",
+            "error: recipe.yml:5:31: ",
+            "error: recipe.yml:6:5: m",
+            "error: recipe.yml:6:12: ",
+            "error: recipe.yml:7:19: ",
+        ];
+        assert_eq!(starts, expected, "{stderr}");
+    }
+}
+
+/// The data has every tensor; a person sees how many there are.
+#[test]
+fn of_many_missing_tensors_twenty_are_printed() {
+    let folder = Folder::new();
+    let mut more = tensors(2.0);
+    for index in 0..41 {
+        more.insert(format!("extra.{index}"), more["model.norm.weight"].clone());
+    }
+    folder.write_model("b", &config(), &more);
+    folder.refuses(1, LINEAR, &["`extra.0`", "`extra.19`", "error: 21 more problems of the same"]);
+    let (_, _, stderr) = folder.merge(LINEAR, &[]);
+    assert!(!stderr.contains("`extra.20`") && stderr.lines().count() == 21, "{stderr}");
+}

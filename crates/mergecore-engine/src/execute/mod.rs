@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::hash::hash_source;
 use crate::manifest::{self, Manifest};
 use crate::plan::{MergePlan, PlannedTensor, Tally, TensorInput};
-use crate::{CardError, EngineError, MergeOptions, ModelCardOptions, Progress};
+use crate::{CardError, EngineError, MergeOptions, ModelCardOptions, Problems, Progress};
 use chunk::{MAX_WAITING, Writer};
 use record::Record;
 use schedule::Schedule;
@@ -108,15 +108,11 @@ impl MergePlan {
     ) -> Result<MergeReport, EngineError> {
         let started = Instant::now();
         let output = output.as_ref();
-        self.check_apart(output)?;
-        // Before anything is read: a template may be wrong.
-        let card = options.model_card.then(|| self.model_card(output, options)).transpose()?;
+        let files = self.check_output(output, options)?;
         let staged = StagedDir::resume(output, options.overwrite, &options.storage)?;
         let (record, done) = Record::open(self, &staged, options)?;
-        let files = self.small_files(card)?;
         let shards = self.layout.shards().iter().map(|shard| shard.file_name());
         staged.keep_only(shards.chain(files.iter().map(|(name, _)| *name)))?;
-        self.check_space(&staged, &files, options)?;
         let writer =
             CheckpointWriter::resume(staged.path(), Arc::clone(&self.layout), &options.storage)?;
         let written = self.write_tensors(&writer, &record, done, options);
@@ -168,6 +164,27 @@ impl MergePlan {
         })
     }
 
+    /// Everything that can be known to go wrong with an output before it is begun, together.
+    /// Yields its small files.
+    pub(crate) fn check_output(
+        &self,
+        output: &Path,
+        options: &MergeOptions,
+    ) -> Result<SmallFiles, EngineError> {
+        let mut problems = Problems::new();
+        // Whatever else is wrong with it comes from this.
+        self.check_apart(output)?;
+        let checked = StagedDir::check(output, options.overwrite, &options.storage);
+        let may_be = problems.add(checked.map_err(EngineError::from)).is_some();
+        let card = options.model_card.then(|| self.model_card(output, options));
+        let card = problems.add(card.transpose().map_err(EngineError::from));
+        let files = card.and_then(|card| problems.add(self.small_files(card)));
+        if let (true, Some(files)) = (may_be, &files) {
+            problems.add(self.check_space(output, files, options));
+        }
+        problems.finish(files)
+    }
+
     fn model_card(&self, output: &Path, options: &MergeOptions) -> Result<String, CardError> {
         let name = absolute(output).file_name().map(|name| name.to_string_lossy().into_owned());
         self.card.render(&ModelCardOptions {
@@ -192,6 +209,11 @@ impl MergePlan {
         for model in &self.models {
             let input = absolute(model.checkpoint.dir());
             if output.starts_with(&input) || input.starts_with(&output) {
+                return Err(EngineError::OutputOverlapsInput { output, input });
+            }
+            // What is replaced is deleted: not what an input's files are links to.
+            let mut files = model.checkpoint.files().iter();
+            if files.any(|file| absolute(&file.path).starts_with(&output)) {
                 return Err(EngineError::OutputOverlapsInput { output, input });
             }
         }
@@ -282,7 +304,7 @@ impl MergePlan {
     /// Whether all files fit on the disk.
     fn check_space(
         &self,
-        staged: &StagedDir,
+        output: &Path,
         files: &SmallFiles,
         options: &MergeOptions,
     ) -> Result<(), EngineError> {
@@ -293,10 +315,11 @@ impl MergePlan {
         let manifest: usize = entries.map(|bytes| bytes + 1000).sum();
         // By far most often there is plenty.
         let plenty = self.bytes_beside_manifest(files) + manifest as u64 + (1 << 20);
-        if staged.check_space(plenty).is_ok() {
+        if StagedDir::check_space(output, plenty, &options.storage).is_ok() {
             return Ok(());
         }
-        Ok(staged.check_space(self.output_bytes(staged.output(), options)?)?)
+        let bytes = self.output_bytes(output, options)?;
+        Ok(StagedDir::check_space(output, bytes, &options.storage)?)
     }
 }
 

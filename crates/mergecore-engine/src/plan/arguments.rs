@@ -1,18 +1,19 @@
 //! A method's arguments for one tensor, from the recipe's parameters.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use mergecore_config::{
-    Level, MergeConfig, RecipePath, Scalar, Site, nearest, resolve, resolve_value,
+    Level, ModelRef, RecipePath, Scalar, Setting, Site, Value, nearest, resolve, resolve_value,
 };
 use mergecore_kernel::{
     Argument, Arguments, DefaultValue, Method, Parameter, ParameterKind, Scope,
 };
 
-use super::Model;
-use super::inputs::sites;
-use super::sections::Section;
-use crate::{EngineError, Registry};
+use super::inputs::{Entry, sites};
+use super::recipe::Recipe;
+use super::sections::{Group, Section};
+use crate::{EngineError, Problems, Registry};
 
 /// Parameters that recipes contain and that have no effect here whatever the
 /// method, with the reason.
@@ -65,14 +66,14 @@ const PLANNED_METHODS: [&str; 13] = [
 
 /// The recipe's method.
 pub(super) fn method(
-    config: &MergeConfig,
+    recipe: &Recipe<'_>,
     registry: &Registry,
 ) -> Result<Arc<dyn Method>, EngineError> {
-    let name = &config.merge_method;
+    let name = &recipe.config.merge_method;
     if let Some(method) = registry.get(name) {
         return Ok(Arc::clone(method));
     }
-    let place = Box::new(config.place(&RecipePath::root().key("merge_method")));
+    let place = recipe.place(&RecipePath::root().key("merge_method"));
     if PLANNED_METHODS.contains(&name.as_str()) {
         let what = format!("the method `{name}` is");
         return Err(EngineError::NotSupported {
@@ -89,21 +90,32 @@ pub(super) fn method(
     })
 }
 
-/// Refuses parameters that nothing knows, and notes those without effect.
+/// A parameter of the method under a name that is none.
+pub(super) struct Slip {
+    /// The `parameters` that have it.
+    level: RecipePath,
+    /// The method's parameter that it resembles.
+    meant: String,
+}
+
+/// Refuses parameters that nothing knows, and notes those without effect. Yields the
+/// method's own that are misspelt.
 pub(super) fn check_names(
-    config: &MergeConfig,
+    recipe: &Recipe<'_>,
     registry: &Registry,
     method: &dyn Method,
+    problems: &mut Problems,
     notes: &mut Vec<String>,
-) -> Result<(), EngineError> {
-    for site in sites(config) {
-        let levels = config.levels(site);
+) -> Vec<Slip> {
+    let mut slips = Vec::new();
+    for site in sites(recipe.config) {
+        let levels = recipe.config.levels(site);
         // The first level is the site's own.
-        let Some(Level { parameters, path }) = levels.first() else { continue };
+        let Some(Level { parameters, path: level }) = levels.first() else { continue };
         for (name, _) in parameters.iter() {
-            let path = path.key(name);
+            let path = level.key(name);
             // Only where there is something to say: each place is a parse of the recipe.
-            let place = || config.place_of_key(&path);
+            let place = || recipe.place_of_key(&path);
             let taken = method.parameters().iter().find(|parameter| parameter.name == name);
             if let Some(parameter) = taken {
                 if parameter.scope == Scope::Shared && site.input.is_some() {
@@ -129,10 +141,13 @@ pub(super) fn check_names(
                 continue;
             }
             let own = method.parameters().iter().map(|parameter| parameter.name);
-            let suggestion = nearest(name, own.clone())
-                .or_else(|| nearest(name, others().chain(KNOWN_ELSEWHERE)));
-            return Err(EngineError::UnknownParameter {
-                place: Box::new(place()),
+            let meant = nearest(name, own.clone());
+            if let Some(meant) = meant {
+                slips.push(Slip { level: level.clone(), meant: meant.to_owned() });
+            }
+            let suggestion = meant.or_else(|| nearest(name, others().chain(KNOWN_ELSEWHERE)));
+            problems.push(EngineError::UnknownParameter {
+                place: place(),
                 name: name.to_owned(),
                 suggestion: suggestion.map(str::to_owned),
                 method: method.name().to_owned(),
@@ -140,13 +155,13 @@ pub(super) fn check_names(
             });
         }
     }
-    Ok(())
+    slips
 }
 
 /// Notes the parameters that the base's own entry gives: they are for the models
 /// that are compared with it.
 pub(super) fn note_base_parameters(
-    config: &MergeConfig,
+    recipe: &Recipe<'_>,
     method: &dyn Method,
     sections: &[Section],
     notes: &mut Vec<String>,
@@ -159,86 +174,198 @@ pub(super) fn note_base_parameters(
     sites.dedup();
     for site in sites {
         // The first level is the site's own.
-        let levels = config.levels(site);
+        let levels = recipe.config.levels(site);
         let Some(Level { parameters, path }) = levels.first() else { continue };
         for parameter in method.parameters().iter().filter(|p| p.scope == Scope::PerModel) {
             if parameters.iter().any(|(name, _)| name == parameter.name) {
                 let (place, name) =
-                    (config.place_of_key(&path.key(parameter.name)), parameter.name);
+                    (recipe.place_of_key(&path.key(parameter.name)), parameter.name);
                 notes.push(format!("{place}: `{name}` has no effect: this is the base model"));
             }
         }
     }
 }
 
-/// Where a tensor's arguments are looked up.
+/// Where arguments are looked up.
+#[derive(Clone, Copy)]
 pub(super) struct Lookup<'a> {
-    pub(super) config: &'a MergeConfig,
-    pub(super) method: &'a dyn Method,
     /// The site whose levels apply.
-    pub(super) levels: &'a [Level<'a>],
     pub(super) site: Site,
+    pub(super) levels: &'a [Level<'a>],
     pub(super) scope: Scope,
     /// The model, for per-model parameters.
-    pub(super) model: Option<&'a Model>,
-    /// The name that filters are matched with.
-    pub(super) tensor: &'a str,
-    /// Position along the slice's layers, 0 to 1.
-    pub(super) position: f64,
+    pub(super) model: Option<&'a ModelRef>,
 }
 
-impl Lookup<'_> {
-    /// All parameters of the scope, validated, defaults filled in.
-    pub(super) fn arguments(&self) -> Result<Arguments, EngineError> {
+/// What is wrong with a parameter that the method takes.
+enum Mistake {
+    Missing,
+    Value { path: RecipePath, found: String },
+}
+
+/// Mistakes in parameters, each reported once, of however many tensors.
+pub(super) struct Mistakes<'a> {
+    recipe: &'a Recipe<'a>,
+    method: &'a dyn Method,
+    slips: &'a [Slip],
+    /// By parameter and the setting at fault, or the place that lacks one.
+    reported: HashSet<(&'static str, RecipePath)>,
+}
+
+impl<'a> Mistakes<'a> {
+    pub(super) fn new(recipe: &'a Recipe<'a>, method: &'a dyn Method, slips: &'a [Slip]) -> Self {
+        Mistakes { recipe, method, slips, reported: HashSet::new() }
+    }
+
+    /// All parameters of the scope for a tensor, validated, defaults filled in; `None`
+    /// if any is wrong. Filters are matched with `tensor`; `position` is that along the
+    /// slice's layers, 0 to 1.
+    pub(super) fn arguments(
+        &mut self,
+        lookup: &Lookup<'_>,
+        tensor: &str,
+        position: f64,
+        problems: &mut Problems,
+    ) -> Option<Arguments> {
         let mut arguments = Arguments::default();
-        for parameter in self.method.parameters().iter().filter(|p| p.scope == self.scope) {
-            if let Some(argument) = self.argument(parameter)? {
-                arguments.insert(parameter.name, argument);
+        let mut complete = true;
+        for parameter in self.method.parameters().iter().filter(|p| p.scope == lookup.scope) {
+            match argument(parameter, lookup.levels, tensor, position) {
+                Ok(Some(argument)) => arguments.insert(parameter.name, argument),
+                Ok(None) => {}
+                Err(mistake) => {
+                    complete = false;
+                    self.report(lookup, parameter, Some(tensor), mistake, problems);
+                }
             }
         }
-        Ok(arguments)
+        complete.then_some(arguments)
     }
 
-    fn argument(&self, parameter: &Parameter) -> Result<Option<Argument>, EngineError> {
-        match resolve_value(self.levels, parameter.name, self.tensor, self.position) {
-            Some(value) => self.validate(parameter, &value).map(Some),
-            None => match parameter.default {
-                DefaultValue::Number(value) => Ok(Some(Argument::Number(value))),
-                DefaultValue::Flag(value) => Ok(Some(Argument::Flag(value))),
-                DefaultValue::Unset => Ok(None),
-                DefaultValue::Required => Err(EngineError::MissingParameter {
-                    place: Box::new(self.config.place(&self.config.site_path(self.site))),
-                    method: self.method.name().to_owned(),
-                    parameter: parameter.name,
-                    model: self.model.map(Model::name),
-                    tensor: self.tensor.to_owned(),
-                }),
-            },
+    /// Reports what is wrong of whatever tensor: for recipes whose tensors cannot be
+    /// looked at.
+    pub(super) fn check_without_tensors(
+        &mut self,
+        named: &[Entry<'_>],
+        groups: &[Group],
+        problems: &mut Problems,
+    ) {
+        let config = self.recipe.config;
+        let skip = usize::from(self.method.inputs().base);
+        for group in groups {
+            let (site, levels) = (group.site, &config.levels(group.site));
+            let shared = Lookup { site, levels, scope: Scope::Shared, model: None };
+            self.check(&shared, problems);
+            // Of inputs that are not accepted, it is not known which is the base.
+            for source in group.sources.iter().skip(skip).filter(|_| group.accepted) {
+                let (site, levels) = (source.site, &config.levels(source.site));
+                let model = Some(named[source.model].model);
+                self.check(&Lookup { site, levels, scope: Scope::PerModel, model }, problems);
+            }
         }
     }
 
-    fn validate(&self, parameter: &Parameter, value: &Scalar) -> Result<Argument, EngineError> {
-        let argument = match parameter.kind {
-            ParameterKind::Number { min, max } => {
-                value.as_f64().filter(|number| (min..=max).contains(number)).map(Argument::Number)
+    fn check<'l>(&mut self, lookup: &Lookup<'l>, problems: &mut Problems) {
+        for parameter in self.method.parameters().iter().filter(|p| p.scope == lookup.scope) {
+            let of = |level: &'l Level<'_>| Some((level, level.parameters.get(parameter.name)?));
+            let found = lookup.levels.iter().find_map(of);
+            let mistake = match found {
+                None if parameter.default == DefaultValue::Required => Mistake::Missing,
+                Some((level, Setting::Value(value))) => {
+                    let points = match value {
+                        Value::Scalar(scalar) => std::slice::from_ref(scalar),
+                        Value::Gradient(points) => points,
+                    };
+                    let wrong = |point: &&Scalar| validated(parameter, point).is_none();
+                    let Some(point) = points.iter().find(wrong) else { continue };
+                    let path = level.path.key(parameter.name);
+                    Mistake::Value { path, found: describe(point) }
+                }
+                // Which conditions hold, names of tensors decide.
+                None | Some((_, Setting::Conditional(_))) => continue,
+            };
+            self.report(lookup, parameter, None, mistake, problems);
+        }
+    }
+
+    fn report(
+        &mut self,
+        lookup: &Lookup<'_>,
+        parameter: &Parameter,
+        tensor: Option<&str>,
+        mistake: Mistake,
+        problems: &mut Problems,
+    ) {
+        let tensor = tensor.map(str::to_owned);
+        match mistake {
+            Mistake::Missing => {
+                let misspelt = |slip: &Slip| {
+                    slip.meant == parameter.name
+                        && lookup.levels.iter().any(|level| level.path == slip.level)
+                };
+                if self.slips.iter().any(misspelt) {
+                    return; // said already
+                }
+                let path = self.recipe.config.site_path(lookup.site);
+                // What all models share is missing everywhere at once.
+                let cause = if lookup.model.is_some() { path.clone() } else { RecipePath::root() };
+                if self.reported.insert((parameter.name, cause)) {
+                    problems.push(EngineError::MissingParameter {
+                        place: self.recipe.place(&path),
+                        method: self.method.name().to_owned(),
+                        parameter: parameter.name,
+                        model: lookup.model.map(ToString::to_string),
+                        tensor,
+                    });
+                }
             }
-            ParameterKind::Flag => value.as_bool().map(Argument::Flag),
-            ParameterKind::Choice(names) => value
-                .as_str()
-                .filter(|text| names.contains(text))
-                .map(|text| Argument::Text(text.to_owned())),
-        };
-        argument.ok_or_else(|| {
-            let resolved = resolve(self.levels, parameter.name, self.tensor, self.position);
+            Mistake::Value { path, found } => {
+                if self.reported.insert((parameter.name, path.clone())) {
+                    problems.push(EngineError::ParameterValue {
+                        place: self.recipe.place(&path),
+                        parameter: parameter.name,
+                        found,
+                        tensor,
+                        expected: parameter.kind.to_string(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn argument(
+    parameter: &Parameter,
+    levels: &[Level<'_>],
+    tensor: &str,
+    position: f64,
+) -> Result<Option<Argument>, Mistake> {
+    match resolve_value(levels, parameter.name, tensor, position) {
+        Some(value) => validated(parameter, &value).map(Some).ok_or_else(|| {
+            let resolved = resolve(levels, parameter.name, tensor, position);
             let path = resolved.map_or_else(RecipePath::root, |resolved| resolved.path);
-            EngineError::ParameterValue {
-                place: Box::new(self.config.place(&path)),
-                parameter: parameter.name,
-                found: describe(value),
-                tensor: self.tensor.to_owned(),
-                expected: parameter.kind.to_string(),
-            }
-        })
+            Mistake::Value { path, found: describe(&value) }
+        }),
+        None => match parameter.default {
+            DefaultValue::Number(value) => Ok(Some(Argument::Number(value))),
+            DefaultValue::Flag(value) => Ok(Some(Argument::Flag(value))),
+            DefaultValue::Unset => Ok(None),
+            DefaultValue::Required => Err(Mistake::Missing),
+        },
+    }
+}
+
+/// The value as the parameter declares it, if it is one of its values.
+fn validated(parameter: &Parameter, value: &Scalar) -> Option<Argument> {
+    match parameter.kind {
+        ParameterKind::Number { min, max } => {
+            value.as_f64().filter(|number| (min..=max).contains(number)).map(Argument::Number)
+        }
+        ParameterKind::Flag => value.as_bool().map(Argument::Flag),
+        ParameterKind::Choice(names) => value
+            .as_str()
+            .filter(|text| names.contains(text))
+            .map(|text| Argument::Text(text.to_owned())),
     }
 }
 

@@ -4,21 +4,26 @@ mod arguments;
 mod inputs;
 mod models;
 mod output;
+mod recipe;
 mod sections;
 mod tensors;
 mod vocabulary;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use mergecore_config::MergeConfig;
-use mergecore_io::{Checkpoint, Companion, CompanionKind, Layout, TensorSpec};
+use mergecore_io::{Checkpoint, Companion, CompanionKind, Layout, StagedDir, TensorSpec};
 use mergecore_kernel::{Kernel, Method, StreamKey};
 use serde_json::{Map, Value};
 
 use crate::card::{CardContent, license_of};
 use crate::identity::plan_hash;
-use crate::{EngineError, MergeOptions, Registry};
+use crate::{EngineError, MergeOptions, Problems, Registry};
+use arguments::{Mistakes, Slip};
+use recipe::Recipe;
+use tensors::Grounds;
 
 pub use models::Model;
 pub use tensors::{Operation, PlannedTensor, TensorInput};
@@ -146,19 +151,51 @@ impl MergePlan {
         registry: &Registry,
         options: &MergeOptions,
     ) -> Result<Self, EngineError> {
-        let mut notes = Vec::new();
-        let method = check(config, registry, &mut notes)?;
-        let models = models::open(config, options, &mut notes)?;
-        let sections = sections::lay_out(config, &models, &*method)?;
-        arguments::note_base_parameters(config, &*method, &sections, &mut notes);
+        let (mut problems, mut notes) = (Problems::new(), Vec::new());
+        let recipe = &Recipe::new(config);
+        let method = check(recipe, registry, &mut problems, &mut notes);
+        let (method, slips) = method.map_or((None, Vec::new()), |(m, slips)| (Some(m), slips));
+        let named = models::distinct(config);
+        let before = problems.len();
+        let groups = sections::arrange(recipe, &named, method.as_deref(), &mut problems);
+        let opened = models::open(recipe, &named, options, &mut problems);
+        let comparable = models::compare_architectures(
+            recipe,
+            opened.iter().flatten(),
+            options,
+            &mut problems,
+            &mut notes,
+        );
+        sections::check_layers(recipe, &opened, &groups, &mut problems);
+        let models: Option<Vec<Model>> = opened.into_iter().collect();
+        // Where models and layers do not fit together, neither do the tensors.
+        let fit = comparable && problems.len() == before;
+        let (Some(method), Some(models), true) = (&method, models, fit) else {
+            if let Some(method) = &method {
+                let mut mistakes = Mistakes::new(recipe, &**method, &slips);
+                mistakes.check_without_tensors(&named, &groups, &mut problems);
+            }
+            return problems.finish(None);
+        };
+        models::note_layers(recipe, &models, &mut notes);
+        let sections = sections::lay_out(&models, groups);
+        arguments::note_base_parameters(recipe, &**method, &sections, &mut notes);
         let base = config.base_model.as_ref();
         let base = base.and_then(|base| models.iter().position(|model| model.reference == *base));
         let donor = base.unwrap_or_else(|| sections::first_model(&sections));
-        let planned =
-            tensors::plan(config, &models, donor, &sections, &*method, options.seed, &mut notes)?;
+        let grounds = Grounds {
+            recipe,
+            models: &models,
+            donor,
+            sections: &sections,
+            method: &**method,
+            seed: options.seed,
+        };
+        let mistakes = Mistakes::new(recipe, &**method, &slips);
+        let planned = tensors::plan(&grounds, mistakes, &mut problems, &mut notes);
+        let companions = companions(&models[donor].checkpoint, options, &mut problems, &mut notes);
         let output_config = output::config(&models, donor, &sections, &planned.tensors, &mut notes);
         output::note_ids(&output_config, &models[donor], &mut notes);
-        let companions = companions(&models[donor].checkpoint, options, &mut notes);
 
         let recipe = config.source_text().map_or_else(|| config.to_yaml_string(), str::to_owned);
         let recipe_hash = blake3::hash(recipe.as_bytes()).to_string();
@@ -171,10 +208,12 @@ impl MergePlan {
         let tally = planned.tally;
         let plan_hash = plan_hash(&recipe, method.name(), options.seed, &models, &planned.tensors);
         let metadata = metadata(&recipe, &recipe_hash, &plan_hash);
-        let layout = Arc::new(Layout::new(specs, options.max_shard_bytes, metadata)?);
+        let layout = Layout::new(specs, options.max_shard_bytes, metadata);
+        let layout = problems.add(layout.map_err(EngineError::from));
+        let layout = Arc::new(problems.finish(layout)?);
         Ok(MergePlan {
             method: method.name().to_owned(),
-            card: CardContent::new(config, Some(&*method)),
+            card: CardContent::new(config, Some(&**method)),
             license: license(&models, options, &mut notes),
             base,
             tensors: planned.tensors,
@@ -190,6 +229,45 @@ impl MergePlan {
             tally,
             notes,
         })
+    }
+
+    /// As [`new`](Self::new), for a merge to `output`: what is wrong with that one (it exists,
+    /// overlaps an input, cannot be written, does not fit on the disk, or its model card cannot
+    /// be made) is reported together with everything else. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and what [`execute`](Self::execute) would refuse before it begins.
+    ///
+    /// ```
+    /// # use mergecore_config::MergeConfig;
+    /// # use mergecore_engine::{MergeOptions, MergePlan, Registry};
+    /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
+    /// # let _folder = example::folder();
+    /// # let mut registry = Registry::new();
+    /// # registry.register(example::Mean);
+    /// # let options = MergeOptions::default();
+    /// let config = MergeConfig::from_yaml_str("{merge_method: mean, models: [{model: a}]}")?;
+    /// // One model too few, and an output that is one of the inputs.
+    /// let error = MergePlan::for_output(&config, &registry, "a".as_ref(), &options).unwrap_err();
+    /// assert_eq!(error.problems().len(), 2);
+    /// # Ok::<(), mergecore_config::ConfigError>(())
+    /// ```
+    pub fn for_output(
+        config: &MergeConfig,
+        registry: &Registry,
+        output: &Path,
+        options: &MergeOptions,
+    ) -> Result<Self, EngineError> {
+        let mut problems = Problems::new();
+        let plan = problems.add(MergePlan::new(config, registry, options));
+        match &plan {
+            Some(plan) => drop(problems.add(plan.check_output(output, options))),
+            None => {
+                let checked = StagedDir::check(output, options.overwrite, &options.storage);
+                problems.add(checked.map_err(EngineError::from));
+            }
+        }
+        problems.finish(plan)
     }
 
     /// The output tensors, ordered by name (numbers by value).
@@ -244,7 +322,7 @@ impl MergePlan {
 /// another one knows its parameters. Yields what was accepted without having an effect.
 ///
 /// # Errors
-/// The first mistake, with its place.
+/// All mistakes, with their places.
 ///
 /// ```
 /// use mergecore_config::MergeConfig;
@@ -256,21 +334,23 @@ impl MergePlan {
 /// # Ok::<(), mergecore_config::ConfigError>(())
 /// ```
 pub fn check_recipe(config: &MergeConfig, registry: &Registry) -> Result<Vec<String>, EngineError> {
-    let mut notes = Vec::new();
-    check(config, registry, &mut notes)?;
+    let (mut problems, mut notes) = (Problems::new(), Vec::new());
+    check(&Recipe::new(config), registry, &mut problems, &mut notes);
+    problems.into_result()?;
     Ok(notes)
 }
 
 fn check(
-    config: &MergeConfig,
+    recipe: &Recipe<'_>,
     registry: &Registry,
+    problems: &mut Problems,
     notes: &mut Vec<String>,
-) -> Result<Arc<dyn Method>, EngineError> {
-    models::check_supported(config)?;
-    let method = arguments::method(config, registry)?;
-    notes.extend(config.notes().iter().map(ToString::to_string));
-    arguments::check_names(config, registry, &*method, notes)?;
-    Ok(method)
+) -> Option<(Arc<dyn Method>, Vec<Slip>)> {
+    models::check_supported(recipe, problems);
+    let method = problems.add(arguments::method(recipe, registry))?;
+    notes.extend(recipe.config.notes().iter().map(ToString::to_string));
+    let slips = arguments::check_names(recipe, registry, &*method, problems, notes);
+    Some((method, slips))
 }
 
 /// What each of the output's files says of where it comes from.
@@ -327,16 +407,21 @@ pub fn stream_key(seed: u64, tensor: &str) -> StreamKey {
     StreamKey(*hasher.finalize().as_bytes())
 }
 
-/// The donor's small files that go to the output.
+/// The donor's small files that go to the output. They are copied last, so that what
+/// stands against it should be known first.
 fn companions(
     donor: &Checkpoint,
     options: &MergeOptions,
+    problems: &mut Problems,
     notes: &mut Vec<String>,
 ) -> Vec<Companion> {
     let wanted = |companion: &&Companion| {
         companion.kind != CompanionKind::Tokenizer || options.copy_tokenizer
     };
     let companions: Vec<Companion> = donor.companions().iter().filter(wanted).cloned().collect();
+    for companion in &companions {
+        problems.add(companion.check().map_err(EngineError::from));
+    }
     let has_tokenizer =
         companions.iter().any(|companion| companion.kind == CompanionKind::Tokenizer);
     if options.copy_tokenizer && !has_tokenizer {

@@ -1,11 +1,14 @@
 //! The models of a recipe, opened.
 
+use std::collections::HashSet;
+
 use mergecore_config::{MergeConfig, ModelRef, RecipePath, TokenizerSource};
 use mergecore_io::{Checkpoint, Storage};
 
 use super::inputs::{Entry, entries};
+use super::recipe::Recipe;
 use crate::architecture::Architecture;
-use crate::{EngineError, MergeOptions, ModelLocator, OpenError, locate_model};
+use crate::{EngineError, MergeOptions, ModelLocator, OpenError, Problems, locate_model};
 
 /// A model that a recipe names, opened.
 ///
@@ -80,39 +83,38 @@ impl Model {
 }
 
 /// Refuses what recipes may say but this version cannot do.
-pub(super) fn check_supported(config: &MergeConfig) -> Result<(), EngineError> {
-    let root = RecipePath::root();
-    let refuse = |path: RecipePath, what: String, instead: &'static str| {
-        Err(EngineError::NotSupported { place: Box::new(config.place(&path)), what, instead })
+pub(super) fn check_supported(recipe: &Recipe<'_>, problems: &mut Problems) {
+    let (root, config) = (RecipePath::root(), recipe.config);
+    let mut refuse = |path: RecipePath, what: String, instead: &'static str| {
+        let place = recipe.place(&path);
+        problems.push(EngineError::NotSupported { place, what, instead });
     };
     if let Some(source) = &config.tokenizer_source {
         let what = format!("`tokenizer_source: {}` is", tokenizer_name(source));
-        return refuse(root.key("tokenizer_source"), what, TOKENIZER);
+        refuse(root.key("tokenizer_source"), what, TOKENIZER);
     }
     if let Some(tokenizer) = &config.tokenizer {
         let what = format!("`tokenizer` (source: {}) is", tokenizer_name(&tokenizer.source));
-        return refuse(root.key("tokenizer"), what, TOKENIZER);
+        refuse(root.key("tokenizer"), what, TOKENIZER);
     }
     if config.chat_template.is_some() {
-        return refuse(root.key("chat_template"), "`chat_template` is".to_owned(), CHAT_TEMPLATE);
+        refuse(root.key("chat_template"), "`chat_template` is".to_owned(), CHAT_TEMPLATE);
     }
-    for Entry { model, path } in named_models(config) {
+    let named = distinct(config);
+    for Entry { model, path } in &named {
+        if model.override_architecture.is_some() {
+            refuse(path.clone(), "`override_architecture` is".to_owned(), ARCHITECTURE);
+        }
+    }
+    for Entry { model, path } in &named {
         if let Some(adapter) = &model.adapter {
             let source = OpenError::Adapter { adapter: adapter.clone() };
-            return Err(EngineError::Model { place: Box::new(config.place(&path)), source });
-        }
-        if model.override_architecture.is_some() {
-            let what = "`override_architecture` is".to_owned();
-            return refuse(
-                path,
-                what,
-                "leave it out: architectures are recognised from the tensors",
-            );
+            problems.push(EngineError::Model { place: recipe.place(path), source });
         }
     }
-    Ok(())
 }
 
+const ARCHITECTURE: &str = "leave it out: architectures are recognised from the tensors";
 const TOKENIZER: &str = "leave it out: the output then has the base model's tokenizer, and where vocabularies differ in size the base model's rows";
 const CHAT_TEMPLATE: &str = "leave it out: the output then has the base model's chat template";
 
@@ -125,74 +127,76 @@ fn tokenizer_name(source: &TokenizerSource) -> String {
     }
 }
 
-/// Every place that names a model whose weights are needed, the base last.
-fn named_models(config: &MergeConfig) -> Vec<Entry<'_>> {
+/// Every model whose weights are needed, once each, where the recipe first names it; the
+/// base last.
+pub(super) fn distinct(config: &MergeConfig) -> Vec<Entry<'_>> {
     let mut named: Vec<Entry<'_>> = entries(config);
     if let Some(model) = &config.base_model {
         named.push(Entry { model, path: RecipePath::root().key("base_model") });
     }
+    let mut seen = HashSet::new();
+    named.retain(|entry| seen.insert(entry.model));
     named
 }
 
-/// Opens every model once, in the order in which the recipe names them.
+/// Opens the models; `None` in place of each that cannot be.
 pub(super) fn open(
-    config: &MergeConfig,
+    recipe: &Recipe<'_>,
+    named: &[Entry<'_>],
     options: &MergeOptions,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Model>, EngineError> {
-    let mut models: Vec<Model> = Vec::new();
-    for Entry { model, path } in named_models(config) {
-        if models.iter().all(|known| known.reference != *model) {
-            models.push(open_one(config, model, path, options)?);
+    problems: &mut Problems,
+) -> Vec<Option<Model>> {
+    let open = |Entry { model, path }: &Entry<'_>| {
+        if model.adapter.is_some() {
+            return None; // refused with what else is not supported
         }
-    }
-    compare_architectures(config, &models, options, notes)?;
+        let opened = Model::open_in(model, options.locator.as_ref(), &options.storage);
+        let place = || recipe.place(path);
+        let opened = opened.map_err(|source| EngineError::Model { place: place(), source });
+        Some(Model { path: path.clone(), ..problems.add(opened)? })
+    };
+    named.iter().map(open).collect()
+}
+
+/// Notes models whose layers were not recognised.
+pub(super) fn note_layers(recipe: &Recipe<'_>, models: &[Model], notes: &mut Vec<String>) {
     for model in models.iter().filter(|model| model.architecture.lacks_its_layers()) {
-        let (place, name) = (config.place(&model.path), model.name());
+        let (place, name) = (recipe.place(&model.path), model.name());
         notes.push(format!(
             "{place}: no numbered tensors of `{name}` agree with the layer count of its config.json, so none count as layers: gradients are at their first point for all of them"
         ));
     }
-    Ok(models)
 }
 
-fn open_one(
-    config: &MergeConfig,
-    model: &ModelRef,
-    path: RecipePath,
+/// Compares what the models say they are. Whether they may be merged: where they may
+/// not, their tensors differ for that reason.
+pub(super) fn compare_architectures<'a>(
+    recipe: &Recipe<'_>,
+    mut models: impl Iterator<Item = &'a Model>,
     options: &MergeOptions,
-) -> Result<Model, EngineError> {
-    let opened = Model::open_in(model, options.locator.as_ref(), &options.storage);
-    let place = || Box::new(config.place(&path));
-    let model = opened.map_err(|source| EngineError::Model { place: place(), source })?;
-    Ok(Model { path, ..model })
-}
-
-fn compare_architectures(
-    config: &MergeConfig,
-    models: &[Model],
-    options: &MergeOptions,
+    problems: &mut Problems,
     notes: &mut Vec<String>,
-) -> Result<(), EngineError> {
-    let Some((first, others)) = models.split_first() else { return Ok(()) };
+) -> bool {
+    let Some(first) = models.next() else { return true };
+    let others = models.filter(|model| model.model_type() != first.model_type());
+    let mut agree = true;
     for model in others {
         let (expected, found) = (first.model_type(), model.model_type());
-        if expected == found {
+        if options.allow_mixed_architectures {
+            let (model, first) = (model.name(), first.name());
+            notes.push(format!(
+                "`{model}` is a {found} model and `{first}` a {expected} model, merged as asked"
+            ));
             continue;
         }
-        if !options.allow_mixed_architectures {
-            return Err(EngineError::ArchitecturesDiffer {
-                place: Box::new(config.place(&model.path)),
-                model: model.name(),
-                found: found.to_owned(),
-                first: first.name(),
-                expected: expected.to_owned(),
-            });
-        }
-        let (model, first) = (model.name(), first.name());
-        notes.push(format!(
-            "`{model}` is a {found} model and `{first}` a {expected} model, merged as asked"
-        ));
+        agree = false;
+        problems.push(EngineError::ArchitecturesDiffer {
+            place: recipe.place(&model.path),
+            model: model.name(),
+            found: found.to_owned(),
+            first: first.name(),
+            expected: expected.to_owned(),
+        });
     }
-    Ok(())
+    agree
 }

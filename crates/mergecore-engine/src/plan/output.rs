@@ -135,7 +135,7 @@ fn output_layers<'a>(
         let origin = |layer| LayerOrigin {
             config: model.checkpoint.config(),
             path: &own.config_path,
-            layer: source.first_layer + layer,
+            layer: source.first_layer() + layer,
             of: own.layers,
         };
         layers.extend((0..section.layers).map(origin));

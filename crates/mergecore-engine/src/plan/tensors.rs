@@ -2,19 +2,21 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
-use mergecore_config::{FloatType, Level, MergeConfig, RecipePath};
+use mergecore_config::{FloatType, Level, MergeConfig, RecipePath, Site};
 use mergecore_io::{StoredTensor, TensorSource, natural_order};
 use mergecore_kernel::{Binding, Combination, Extent, Kernel, KernelError, Method, Scope, Step};
 use mergecore_tensor::DType;
 
-use super::arguments::Lookup;
+use super::arguments::{Lookup, Mistakes};
+use super::recipe::Recipe;
 use super::sections::{Section, Source};
 use super::vocabulary::Vocabularies;
 use super::{Model, SharedKernel, Tally, stream_key};
-use crate::EngineError;
 use crate::architecture::{Role, is_head, is_recomputed};
+use crate::{EngineError, Problems};
 
 /// A tensor of the output.
 ///
@@ -94,50 +96,60 @@ pub(super) struct Planned {
     pub(super) tally: Tally,
 }
 
-/// Plans every output tensor, in natural order of their names. `donor` is the
-/// model whose config.json the output gets.
-pub(super) fn plan(
-    config: &MergeConfig,
-    models: &[Model],
-    donor: usize,
-    sections: &[Section],
-    method: &dyn Method,
-    seed: u64,
+/// What the tensors are planned from: recipe and models, which were found to fit
+/// together.
+pub(super) struct Grounds<'a> {
+    pub(super) recipe: &'a Recipe<'a>,
+    pub(super) models: &'a [Model],
+    /// The model whose config.json the output gets.
+    pub(super) donor: usize,
+    pub(super) sections: &'a [Section],
+    pub(super) method: &'a dyn Method,
+    pub(super) seed: u64,
+}
+
+/// Plans every output tensor, in natural order of their names.
+pub(super) fn plan<'a>(
+    grounds: &Grounds<'a>,
+    mistakes: Mistakes<'a>,
+    problems: &mut Problems,
     notes: &mut Vec<String>,
-) -> Result<Planned, EngineError> {
-    let inventories = models.iter().map(Inventory::of).collect();
-    let (used, left_out, tensors) = (HashSet::new(), BTreeSet::new(), Vec::new());
+) -> Planned {
+    let Grounds { recipe, models, donor, sections, method, seed } = *grounds;
     let mut planner = Planner {
-        config,
+        recipe,
         models,
         donor,
-        inventories,
+        inventories: models.iter().map(Inventory::of).collect(),
         method,
         seed,
+        problems,
+        reported: HashSet::new(),
+        mistakes,
         notes,
-        used,
-        left_out,
-        vocabularies: Vocabularies::new(config, models, donor),
-        tensors,
+        used: HashSet::new(),
+        left_out: BTreeSet::new(),
+        vocabularies: Vocabularies::new(recipe, models, donor),
+        tensors: Vec::new(),
     };
     if let (Some(first), Some(last)) = (sections.first(), sections.last()) {
         if first.site.slice.is_none() {
-            planner.refuse_dropping(first, Asked::All)?;
+            planner.refuse_dropping(first, Asked::All);
         } else {
-            planner.refuse_dropping(first, Asked::Before)?;
-            planner.refuse_dropping(last, Asked::After)?;
+            planner.refuse_dropping(first, Asked::Before);
+            planner.refuse_dropping(last, Asked::After);
             for section in sections {
-                planner.refuse_dropping(section, Asked::Layers)?;
+                planner.refuse_dropping(section, Asked::Layers);
             }
         }
-        planner.outside(first, Role::Before)?;
-        planner.outside(last, Role::After)?;
+        planner.outside(first, Role::Before);
+        planner.outside(last, Role::After);
     }
     let mut next_layer: BTreeMap<usize, usize> = BTreeMap::new();
     for section in sections {
         if let Some(stack) = section.stack {
             let next = next_layer.entry(stack).or_default();
-            planner.layers(section, stack, *next)?;
+            planner.layers(section, stack, *next);
             *next += section.layers;
         }
     }
@@ -149,7 +161,7 @@ pub(super) fn plan(
     let merged =
         tensors.iter().filter(|tensor| matches!(tensor.operation, Operation::Merge(_))).count();
     let copied = tensors.len() - merged;
-    Ok(Planned { tensors, tally: Tally { merged, copied, inputs, unused: inputs - used.len() } })
+    Planned { tensors, tally: Tally { merged, copied, inputs, unused: inputs - used.len() } }
 }
 
 /// A model's tensors by their part in it.
@@ -178,12 +190,16 @@ impl<'a> Inventory<'a> {
 }
 
 struct Planner<'a, 'n> {
-    config: &'a MergeConfig,
+    recipe: &'a Recipe<'a>,
     models: &'a [Model],
     donor: usize,
     inventories: Vec<Inventory<'a>>,
     method: &'a dyn Method,
     seed: u64,
+    problems: &'n mut Problems,
+    /// What stands among the problems already.
+    reported: HashSet<Cause>,
+    mistakes: Mistakes<'a>,
     notes: &'n mut Vec<String>,
     /// Model and tensor.
     used: HashSet<(usize, &'a str)>,
@@ -192,6 +208,21 @@ struct Planner<'a, 'n> {
     left_out: BTreeSet<(usize, String)>,
     vocabularies: Vocabularies<'a>,
     tensors: Vec<PlannedTensor>,
+}
+
+/// What is wrong, of which layer or slice it ever comes up.
+#[derive(PartialEq, Eq, Hash)]
+enum Cause {
+    /// A model that lacks the tensor.
+    Missing { tensor: String, model: usize },
+    /// The tensor's shape.
+    Shape { tensor: String, model: usize },
+    /// The tensor's dtype.
+    DType { tensor: String, model: usize },
+    /// A model whose rows of vocabulary do not fit.
+    Vocabulary { model: usize },
+    /// Parameters, at this place, that do not fit together.
+    Parameters { site: Site, mistake: Discriminant<KernelError> },
 }
 
 /// Which of a source's tensors are meant.
@@ -207,15 +238,30 @@ enum Asked {
 /// An output tensor with its inputs found.
 struct Found<'a> {
     name: String,
-    /// One a source of the section, in its order.
-    inputs: Vec<&'a StoredTensor>,
+    /// One a source of the section, in its order; `None` where the model lacks it, which
+    /// is among the problems.
+    inputs: Vec<Option<&'a StoredTensor>>,
     position: f64,
 }
 
 impl<'a> Planner<'a, '_> {
+    /// Adds a problem, if its cause is new.
+    fn report(&mut self, cause: Cause, error: EngineError) {
+        if self.reported.insert(cause) {
+            self.problems.push(error);
+        }
+    }
+
+    fn report_missing(&mut self, tensor: &str, model: usize, first: usize) {
+        let cause = Cause::Missing { tensor: tensor.to_owned(), model };
+        let name = |model: usize| self.models[model].name();
+        let (tensor, model, first) = (tensor.to_owned(), name(model), name(first));
+        self.report(cause, EngineError::MissingTensor { tensor, model, first });
+    }
+
     /// Tensors outside the layers, before or after them.
-    fn outside(&mut self, section: &Section, role: Role<'_>) -> Result<(), EngineError> {
-        let levels = Levels::of(self.config, section);
+    fn outside(&mut self, section: &Section, role: Role<'_>) {
+        let levels = Levels::of(self.recipe.config, section);
         let reference = section.reference();
         let of_role = |inventory: &Inventory<'a>| match role {
             Role::Before => inventory.before.clone(),
@@ -223,30 +269,24 @@ impl<'a> Planner<'a, '_> {
         };
         let mut expected = of_role(&self.inventories[reference.model]);
         if role == Role::After {
-            self.agree_on_head(&mut expected, reference)?;
+            self.agree_on_head(&mut expected, reference);
         }
         for tensor in expected {
             let name = tensor.name();
-            let inputs = self.find(section, name, tensor.shape(), |_| name.into())?;
-            match inputs {
+            match self.find(section, name, tensor.shape(), |_| name.into()) {
                 Some(inputs) => {
                     let found = Found { name: name.to_owned(), inputs, position: 0.0 };
-                    self.add(section, &levels, found)?;
+                    self.add(section, &levels, found);
                 }
                 None => self.leave_out(reference, tensor),
             }
         }
-        Ok(())
     }
 
     /// The output has a head of its own exactly where the donor's config.json
     /// says so: a head that is tied in the one and stored in the other is taken
     /// from the embedding, or left out as its copy.
-    fn agree_on_head(
-        &mut self,
-        expected: &mut Vec<&'a StoredTensor>,
-        reference: &Source,
-    ) -> Result<(), EngineError> {
+    fn agree_on_head(&mut self, expected: &mut Vec<&'a StoredTensor>, reference: &Source) {
         let (donor, first) = (&self.models[self.donor], &self.models[reference.model]);
         let heads =
             |model: &'a Model| model.checkpoint.tensors().filter(|tensor| is_head(tensor.name()));
@@ -259,44 +299,41 @@ impl<'a> Planner<'a, '_> {
             if donor.checkpoint.tensor(head.name()).is_some() || !donor.architecture.is_tied() {
                 continue;
             }
-            if !first.architecture.is_tied() {
-                return Err(EngineError::MissingTensor {
-                    tensor: head.name().to_owned(),
-                    model: donor.name(),
-                    first: first.name(),
-                });
-            }
             expected.retain(|tensor| tensor.name() != head.name());
-            self.leave_out(reference, head);
+            if first.architecture.is_tied() {
+                self.leave_out(reference, head);
+            } else {
+                self.report_missing(head.name(), self.donor, reference.model);
+            }
         }
-        Ok(())
     }
 
     /// The layers of a section, which become the output's layers from `next` on.
-    fn layers(&mut self, section: &Section, stack: usize, next: usize) -> Result<(), EngineError> {
-        let levels = Levels::of(self.config, section);
-        let reference = section.reference();
-        let prefix = &self.models[reference.model].architecture.stacks()[stack].prefix;
+    fn layers(&mut self, section: &Section, stack: usize, next: usize) {
+        let levels = Levels::of(self.recipe.config, section);
+        let (reference, models) = (section.reference(), self.models);
+        let prefix = &models[reference.model].architecture.stacks()[stack].prefix;
         for layer in 0..section.layers {
             let last = section.layers - 1;
             let position = if last == 0 { 1.0 } else { layer as f64 / last as f64 };
             for (rest, tensor) in self.layer(reference, stack, layer) {
                 let name = format!("{prefix}.{}.{rest}", next + layer);
                 let inputs = self.find(section, &name, tensor.shape(), |source| {
-                    let stacks = self.models[source.model].architecture.stacks();
+                    let stacks = models[source.model].architecture.stacks();
                     let own = stacks.get(stack).map_or(prefix, |stack| &stack.prefix);
-                    match own == prefix && source.first_layer == next {
+                    match own == prefix && source.first_layer() == next {
                         true => Cow::Borrowed(name.as_str()),
-                        false => Cow::Owned(format!("{own}.{}.{rest}", source.first_layer + layer)),
+                        false => {
+                            Cow::Owned(format!("{own}.{}.{rest}", source.first_layer() + layer))
+                        }
                     }
-                })?;
+                });
                 match inputs {
-                    Some(inputs) => self.add(section, &levels, Found { name, inputs, position })?,
+                    Some(inputs) => self.add(section, &levels, Found { name, inputs, position }),
                     None => self.leave_out(reference, tensor),
                 }
             }
         }
-        Ok(())
     }
 
     fn layer(
@@ -305,7 +342,7 @@ impl<'a> Planner<'a, '_> {
         stack: usize,
         layer: usize,
     ) -> Vec<(&'a str, &'a StoredTensor)> {
-        let key = (stack, source.first_layer + layer);
+        let key = (stack, source.first_layer() + layer);
         self.inventories[source.model].layers.get(&key).cloned().unwrap_or_default()
     }
 
@@ -335,7 +372,7 @@ impl<'a> Planner<'a, '_> {
             (Asked::After, _) => inventory.after.clone(),
             (Asked::Layers, None) => Vec::new(),
             (Asked::Layers, Some(stack)) => {
-                let first = source.first_layer;
+                let first = source.first_layer();
                 let layers =
                     inventory.layers.range((stack, first)..(stack, first + section.layers));
                 layers.flat_map(|(_, tensors)| tensors).map(|(_, tensor)| *tensor).collect()
@@ -345,15 +382,16 @@ impl<'a> Planner<'a, '_> {
 
     /// Refuses tensors of a section's sources that its reference does not have, so
     /// that nothing is dropped in silence.
-    fn refuse_dropping(&mut self, section: &Section, asked: Asked) -> Result<(), EngineError> {
+    fn refuse_dropping(&mut self, section: &Section, asked: Asked) {
         let reference = section.reference();
         let (models, first) = (self.models, &self.models[reference.model]);
         for source in &section.sources {
             let model = &models[source.model];
-            if (source.model, source.first_layer) == (reference.model, reference.first_layer) {
+            let (from, to) = (source.first_layer(), reference.first_layer());
+            if (source.model, from) == (reference.model, to) {
                 continue;
             }
-            let layers = source.first_layer..source.first_layer + section.layers;
+            let layers = from..from + section.layers;
             for tensor in self.tensors(asked, section, source) {
                 let name = tensor.name();
                 let counterpart = match model.architecture.role(name) {
@@ -362,8 +400,7 @@ impl<'a> Planner<'a, '_> {
                         let Some(stack) = stack.filter(|_| layers.contains(&layer)) else {
                             continue;
                         };
-                        let layer = layer - source.first_layer + reference.first_layer;
-                        Cow::Owned(format!("{}.{layer}.{rest}", stack.prefix))
+                        Cow::Owned(format!("{}.{}.{rest}", stack.prefix, layer - from + to))
                     }
                     _ => Cow::Borrowed(name),
                 };
@@ -371,79 +408,72 @@ impl<'a> Planner<'a, '_> {
                     continue;
                 }
                 let redundant = is_head(name) && model.architecture.is_tied();
-                if !redundant && !is_recomputed(name, tensor.shape()) {
-                    return Err(EngineError::MissingTensor {
-                        tensor: name.to_owned(),
-                        model: first.name(),
-                        first: model.name(),
-                    });
+                if redundant || is_recomputed(name, tensor.shape()) {
+                    self.leave_out(source, tensor);
+                } else {
+                    self.report_missing(name, reference.model, source.model);
                 }
-                self.leave_out(source, tensor);
             }
         }
-        Ok(())
     }
 
     /// The input of each source, or `None` for a tensor that is to be left out.
     fn find<'n>(
-        &self,
+        &mut self,
         section: &Section,
         name: &str,
         shape: &[usize],
         name_in: impl Fn(&Source) -> Cow<'n, str>,
-    ) -> Result<Option<Vec<&'a StoredTensor>>, EngineError> {
-        let reference = &self.models[section.reference().model];
+    ) -> Option<Vec<Option<&'a StoredTensor>>> {
+        let (models, reference) = (self.models, section.reference().model);
         let mut inputs = Vec::with_capacity(section.sources.len());
         for source in &section.sources {
-            let model = &self.models[source.model];
+            let Model { checkpoint, architecture, .. } = &models[source.model];
             let wanted = name_in(source);
-            let tied = || {
-                let embedding = model.architecture.tied_to(&wanted, shape, &model.checkpoint)?;
-                model.checkpoint.tensor(&embedding)
-            };
-            match model.checkpoint.tensor(&wanted).or_else(tied) {
-                Some(tensor) => inputs.push(tensor),
-                None if is_recomputed(name, shape) => return Ok(None),
-                None => {
-                    return Err(EngineError::MissingTensor {
-                        tensor: wanted.into_owned(),
-                        model: model.name(),
-                        first: reference.name(),
-                    });
+            let tied = || checkpoint.tensor(&architecture.tied_to(&wanted, shape, checkpoint)?);
+            let input = checkpoint.tensor(&wanted).or_else(tied);
+            if input.is_none() {
+                if is_recomputed(name, shape) {
+                    return None;
                 }
+                self.report_missing(&wanted, source.model, reference);
             }
+            inputs.push(input);
         }
-        Ok(Some(inputs))
+        Some(inputs)
     }
 
-    fn add(
-        &mut self,
-        section: &Section,
-        levels: &Levels<'a>,
-        found: Found<'a>,
-    ) -> Result<(), EngineError> {
+    /// Adds an output tensor, or what stands against it to the problems.
+    fn add(&mut self, section: &Section, levels: &Levels<'a>, found: Found<'a>) {
         let Found { name, inputs, position } = found;
-        let first = inputs[section.reference];
-        self.check_dtypes(&name, section, &inputs)?;
+        let Some(first) = inputs[section.reference] else { return };
+        self.check_dtypes(&name, section, first, &inputs);
         let (says_so, shape) =
             self.vocabularies.output_shape(&name, section.reference().model, first);
         let mut all = Vec::with_capacity(inputs.len());
-        for (source, &tensor) in section.sources.iter().zip(&inputs) {
-            let model = source.model;
+        for (source, tensor) in section.sources.iter().zip(&inputs) {
+            let (model, Some(tensor)) = (source.model, *tensor) else { continue };
             self.used.insert((model, tensor.name()));
-            match self.vocabularies.fit(&name, source, tensor, shape)? {
-                Some(source) => {
+            match self.vocabularies.fit(&name, source, tensor, shape) {
+                Ok(Some(source)) => {
                     all.push(TensorInput { model, name: tensor.name().to_owned(), source });
                 }
-                None => return Err(self.shapes_differ(source.model, tensor, says_so, shape)),
+                Ok(None) => self.report_shape(model, tensor, says_so, shape),
+                Err(error) => self.report(Cause::Vocabulary { model }, error),
             }
         }
+        let Some(inputs) = inputs.into_iter().collect::<Option<Vec<_>>>() else { return };
         let dtype = self.output_dtype(first);
         let kernel = if first.dtype().is_float() {
-            Some(self.bind(section, levels, &name, &inputs, position)?)
+            let kernel = self.bind(section, levels, &name, &inputs, position);
+            let Some(kernel) = kernel else { return };
+            Some(kernel)
         } else {
             None
         };
+        if all.len() < inputs.len() {
+            return;
+        }
         let operation = match kernel {
             None => Operation::Copy,
             Some(kernel) => match kernel.selects() {
@@ -460,12 +490,12 @@ impl<'a> Planner<'a, '_> {
         };
         let shape = shape.to_vec();
         self.tensors.push(PlannedTensor { name, dtype, shape, operation, inputs: all });
-        Ok(())
     }
 
     fn output_dtype(&self, reference: &StoredTensor) -> DType {
         let stored = reference.dtype();
-        match self.config.out_dtype.or(self.config.dtype).filter(|_| stored.is_float()) {
+        let config = self.recipe.config;
+        match config.out_dtype.or(config.dtype).filter(|_| stored.is_float()) {
             None => stored,
             Some(FloatType::Bf16) => DType::Bf16,
             Some(FloatType::F16) => DType::F16,
@@ -476,77 +506,80 @@ impl<'a> Planner<'a, '_> {
 
     /// Floats may differ in dtype among themselves, everything else may not.
     fn check_dtypes(
-        &self,
+        &mut self,
         name: &str,
         section: &Section,
-        inputs: &[&StoredTensor],
-    ) -> Result<(), EngineError> {
-        let first = inputs[section.reference].dtype();
+        first: &StoredTensor,
+        inputs: &[Option<&StoredTensor>],
+    ) {
+        let expected = first.dtype();
         for (source, tensor) in section.sources.iter().zip(inputs) {
-            let found = tensor.dtype();
-            if found != first && !(found.is_float() && first.is_float()) {
-                return Err(EngineError::DTypesDiffer {
-                    tensor: name.to_owned(),
-                    model: self.models[source.model].name(),
-                    found,
-                    first: self.models[section.reference().model].name(),
-                    expected: first,
-                });
+            let found = tensor.map_or(expected, |tensor| tensor.dtype());
+            if found == expected || (found.is_float() && expected.is_float()) {
+                continue;
             }
+            let error = EngineError::DTypesDiffer {
+                tensor: name.to_owned(),
+                model: self.models[source.model].name(),
+                found,
+                first: self.models[section.reference().model].name(),
+                expected,
+            };
+            self.report(Cause::DType { tensor: name.to_owned(), model: source.model }, error);
         }
-        Ok(())
     }
 
     fn bind(
-        &self,
+        &mut self,
         section: &Section,
         levels: &Levels<'a>,
         name: &str,
         inputs: &[&StoredTensor],
         position: f64,
-    ) -> Result<SharedKernel, EngineError> {
-        let (config, method) = (self.config, self.method);
-        let shared = Lookup {
-            config,
-            method,
-            levels: &levels.shared,
-            site: section.site,
-            scope: Scope::Shared,
-            model: None,
-            tensor: name,
-            position,
-        };
-        let mut models = Vec::new();
-        let skip = usize::from(method.inputs().base);
+    ) -> Option<SharedKernel> {
+        let (mistakes, problems) = (&mut self.mistakes, &mut *self.problems);
+        let (site, levels_of) = (section.site, &levels.shared);
+        let lookup = Lookup { site, levels: levels_of, scope: Scope::Shared, model: None };
+        let shared = mistakes.arguments(&lookup, name, position, problems);
+        let skip = usize::from(self.method.inputs().base);
         let sources = section.sources.iter().zip(&levels.sources).zip(inputs).skip(skip);
-        for ((source, levels), tensor) in sources {
-            let model = Some(&self.models[source.model]);
-            let (scope, site) = (Scope::PerModel, source.site);
-            let lookup = Lookup { levels, site, scope, model, tensor: tensor.name(), ..shared };
-            models.push(lookup.arguments()?);
+        let models: Vec<_> = sources
+            .map(|((source, levels), tensor)| {
+                let model = Some(&self.models[source.model].reference);
+                let (site, scope) = (source.site, Scope::PerModel);
+                let lookup = Lookup { site, levels, scope, model };
+                mistakes.arguments(&lookup, tensor.name(), position, problems)
+            })
+            .collect(); // all of them, before the first that is wrong ends it
+        let (shared, models) = (shared?, models.into_iter().collect::<Option<_>>()?);
+        let binding = Binding { shared, models, stream: stream_key(self.seed, name) };
+        match self.method.bind(&binding) {
+            Ok(kernel) => Some(kernel.into()),
+            Err(source) => {
+                let cause = Cause::Parameters { site, mistake: discriminant(&source) };
+                if !self.reported.contains(&cause) {
+                    let place = self.recipe.place(&RecipePath::root().key("merge_method"));
+                    let tensor = name.to_owned();
+                    self.report(cause, EngineError::Parameters { place, tensor, source });
+                }
+                None
+            }
         }
-        let binding =
-            Binding { shared: shared.arguments()?, models, stream: stream_key(self.seed, name) };
-        let kernel = method.bind(&binding).map_err(|source| EngineError::Parameters {
-            place: Box::new(config.place(&RecipePath::root().key("merge_method"))),
-            tensor: name.to_owned(),
-            source,
-        })?;
-        Ok(kernel.into())
     }
 
-    fn shapes_differ(
-        &self,
+    fn report_shape(
+        &mut self,
         model: usize,
         tensor: &StoredTensor,
         says_so: usize,
         expected: &[usize],
-    ) -> EngineError {
+    ) {
+        let cause = Cause::Shape { tensor: tensor.name().to_owned(), model };
         let (model, found) = (&self.models[model], tensor.shape());
         let outside = !matches!(model.architecture.role(tensor.name()), Role::Layer { .. });
         let rows_alone =
             outside && found.len() == expected.len() && found.get(1..) == expected.get(1..);
-        EngineError::Shapes {
+        let error = EngineError::Shapes {
             hint: if rows_alone {
                 " (and, if these are rows of vocabulary, that `vocab_size` in each config.json is their number)"
             } else {
@@ -557,7 +590,8 @@ impl<'a> Planner<'a, '_> {
             found: found.into(),
             first: self.models[says_so].name(),
             expected: expected.into(),
-        }
+        };
+        self.report(cause, error);
     }
 }
 

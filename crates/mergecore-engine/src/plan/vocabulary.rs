@@ -4,11 +4,11 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mergecore_config::MergeConfig;
 use mergecore_io::{Rows, StoredTensor, TensorSource};
 use mergecore_tokenizer::{Disagreement, TokenizerError, Vocabulary};
 
 use super::Model;
+use super::recipe::Recipe;
 use super::sections::Source;
 use crate::architecture::Role;
 use crate::{EngineError, VocabularyMismatch};
@@ -18,7 +18,7 @@ const SHOWN: usize = 4;
 
 /// Fits the inputs' rows to the vocabulary of the output, which is the donor's.
 pub(super) struct Vocabularies<'a> {
-    config: &'a MergeConfig,
+    recipe: &'a Recipe<'a>,
     models: &'a [Model],
     donor: usize,
     /// What the models' tokenizers say, read when asked.
@@ -29,9 +29,9 @@ pub(super) struct Vocabularies<'a> {
 }
 
 impl<'a> Vocabularies<'a> {
-    pub(super) fn new(config: &'a MergeConfig, models: &'a [Model], donor: usize) -> Self {
+    pub(super) fn new(recipe: &'a Recipe<'a>, models: &'a [Model], donor: usize) -> Self {
         let tokenizers = models.iter().map(|_| OnceCell::new()).collect();
-        Vocabularies { config, models, donor, tokenizers, taking_part: BTreeMap::new() }
+        Vocabularies { recipe, models, donor, tokenizers, taking_part: BTreeMap::new() }
     }
 
     /// The shape of the output tensor `name`, and the model that says so: the reference,
@@ -106,7 +106,7 @@ impl<'a> Vocabularies<'a> {
         expected: usize,
     ) -> Result<(), EngineError> {
         let (model, donor) = (&self.models[source.model], &self.models[self.donor]);
-        let place = || Box::new(self.config.place(&source.path));
+        let place = || self.recipe.place(&source.path);
         let read = |index: usize| {
             self.tokenizer(index).map_err(|error| EngineError::Tokenizer {
                 place: place(),
@@ -120,7 +120,7 @@ impl<'a> Vocabularies<'a> {
             let without = [(model, own), (donor, base)];
             let without = without.into_iter().filter(|(_, vocabulary)| !vocabulary.is_known());
             let mismatch = VocabularyMismatch {
-                place: self.config.place(&source.path),
+                place: *self.recipe.place(&source.path),
                 tensor: tensor.name().to_owned(),
                 model: model.name(),
                 found,

@@ -461,7 +461,7 @@ fn output_locked() {
 fn no_space() {
     let dir = dir();
     let staged = StagedDir::create(&dir.path().join("out"), false).unwrap();
-    let error = staged.check_space(u64::MAX).unwrap_err();
+    let error = StagedDir::check_space(staged.output(), u64::MAX, &Storage::new()).unwrap_err();
     let IoError::NoSpace { needed: u64::MAX, free, path } = &error else { panic!("{error}") };
     assert_eq!(path, dir.path());
     says(&error, &["needs 18446744073709551615 bytes", &format!("where {free} (")]);

@@ -45,9 +45,11 @@ fn unknown_parameter() {
 #[test]
 fn missing_parameter() {
     let error = refused(&folder(), &LINEAR.replace("parameters: {weight: 1}\n", ""));
+    // Of the one model and of the other.
+    let [error, EngineError::MissingParameter { .. }] = error.problems() else { panic!("{error}") };
     assert!(matches!(error, EngineError::MissingParameter { .. }));
-    says(&error, &["line 3, column 5: models[0]", "linear needs the parameter `weight` for"]);
-    says(&error, &["/a`", "add `parameters: {weight: ...}` to that entry"]);
+    says(error, &["line 3, column 5: models[0]", "linear needs the parameter `weight` for"]);
+    says(error, &["/a`", "add `parameters: {weight: ...}` to that entry"]);
 }
 
 #[test]
