@@ -12,7 +12,6 @@ mod table;
 use std::process::ExitCode;
 
 use args::Command;
-use mergecore::EngineError;
 
 /// The recipe or the command line is wrong.
 const USAGE: u8 = 2;
@@ -34,11 +33,7 @@ impl Failure {
 impl From<mergecore::Error> for Failure {
     fn from(error: mergecore::Error) -> Self {
         let status = if error.is_recipe() { USAGE } else { FAILED };
-        let texts = match &error {
-            mergecore::Error::Merge(EngineError::Several { problems }) => problems.lines(),
-            one => vec![one.to_string()],
-        };
-        Failure { texts, status }
+        Failure { texts: error.lines(), status }
     }
 }
 
@@ -48,8 +43,8 @@ impl From<mergecore::ConfigError> for Failure {
     }
 }
 
-impl From<EngineError> for Failure {
-    fn from(error: EngineError) -> Self {
+impl From<mergecore::EngineError> for Failure {
+    fn from(error: mergecore::EngineError) -> Self {
         mergecore::Error::from(error).into()
     }
 }

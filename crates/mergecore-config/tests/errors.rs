@@ -367,3 +367,65 @@ fn through_serde_errors_carry_the_path() {
     let error = serde_yaml::from_str::<MergeConfig>("a: 1\na: 2\n").unwrap_err();
     assert!(error.to_string().contains("the key `a` appears twice"));
 }
+
+/// Every problem of the recipe, in the order of its text.
+#[test]
+fn several() {
+    let error = error(
+        "merge_method: ''
+modules:
+  text:
+    models:
+      - {modle: a, parameters: {weight: null, density: .nan}}
+      - {model: '', colour: red}
+    parameter: {t: 1}
+  image:
+    slices:
+      - sources: [{model: a, layer_range: [2, 1], parameters: {t: [1, {value: 2}]}}, 7]
+dtype: float17
+out_dtype: [1]
+parameters: {t: []}
+tokenizer: {source: union, colour: red}
+",
+    );
+    assert!(matches!(&error, ConfigError::Several { problems } if problems.len() == 13), "{error}");
+    let lines: Vec<usize> =
+        error.problems().iter().map(|problem| problem.place().unwrap().line().unwrap()).collect();
+    assert_eq!(lines, [1, 5, 5, 6, 6, 7, 10, 10, 10, 11, 12, 13, 14]);
+    assert_eq!(error.place(), error.problems()[0].place());
+    let text = error.to_string();
+    assert!(text.starts_with("13 problems:\n(1) line 1, column 15: merge_method: "), "{text}");
+    assert!(text.contains("\n(2) line 5, column 10: modules.text.models[0].modle"), "{text}");
+}
+
+/// The misspelt key is the cause, not what it leaves missing.
+#[test]
+fn a_misspelt_key_is_not_missing_besides() {
+    let error = error("merge_metod: linear\nmodel: [{modle: a}]\n");
+    let keys: Vec<&str> = error
+        .problems()
+        .iter()
+        .map(|problem| match problem {
+            ConfigError::UnknownKey { key, .. } => key.as_str(),
+            other => panic!("{other}"),
+        })
+        .collect();
+    assert_eq!(keys, ["merge_metod", "model"]);
+}
+
+/// Of many mistakes in a long recipe the last have no line, which takes a parse each.
+#[test]
+fn ten_thousand_mistakes_are_found_in_time() {
+    let begun = std::time::Instant::now();
+    let wrong: String =
+        (0..10_000).map(|n| format!("this_is_no_key_of_a_recipe_{n}: 1\n")).collect();
+    let error = tail(&wrong);
+    assert_eq!(error.problems().len(), 10_000);
+    assert_eq!(error.problems()[0].place().unwrap().line(), Some(3));
+    assert_eq!(error.problems()[9_999].place().unwrap().line(), None);
+    let text = error.to_string();
+    assert_eq!(text.lines().count(), 1 + 20 + 1);
+    assert!(text.ends_with("\n(21) 9980 more problems are not shown"), "{text}");
+    // Ten thousand parses of this recipe take minutes.
+    assert!(begun.elapsed().as_secs() < 40, "{:?}", begun.elapsed());
+}
