@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mergecore_config::MergeConfig;
 use mergecore_engine::{MergeOptions, MergePlan, Operation, Registry};
-use mergecore_io::{TensorSource, parse_header};
+use mergecore_io::parse_header;
 use proptest::prelude::*;
 
 use expected::Expected;

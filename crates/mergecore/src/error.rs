@@ -20,10 +20,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ```
 /// use mergecore::{EngineError, Error, MergeConfig, MergeOptions, plan};
 ///
-/// let config = MergeConfig::from_yaml_str("merge_method: tise\nmodels: [{model: org/a}]")?;
+/// let config = MergeConfig::from_yaml_str("merge_method: tise\nmodels: [{model: no/a}]")?;
 /// let error = plan(&config, &MergeOptions::default()).unwrap_err();
-/// assert!(matches!(error, Error::Merge(EngineError::UnknownMethod { .. })));
 /// assert!(error.to_string().contains("did you mean `ties`?"));
+/// let Error::Merge(error) = error else { panic!("a problem of the recipe") };
+/// assert!(matches!(
+///     error.problems(),
+///     [EngineError::UnknownMethod { .. }, EngineError::Model { .. }],
+/// ));
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Debug, thiserror::Error)]
