@@ -14,7 +14,6 @@ mod table;
 use std::process::ExitCode;
 
 use args::Command;
-use mergecore::EngineError;
 
 /// The recipe or the command line is wrong.
 const USAGE: u8 = 2;
@@ -44,11 +43,7 @@ impl Failure {
 impl From<mergecore::Error> for Failure {
     fn from(error: mergecore::Error) -> Self {
         let status = if error.is_recipe() { USAGE } else { FAILED };
-        let texts = match &error {
-            mergecore::Error::Merge(EngineError::Several { problems }) => problems.lines(),
-            one => vec![one.to_string()],
-        };
-        Failure { texts, note: None, status }
+        Failure { texts: error.lines(), note: None, status }
     }
 }
 
@@ -58,8 +53,8 @@ impl From<mergecore::ConfigError> for Failure {
     }
 }
 
-impl From<EngineError> for Failure {
-    fn from(error: EngineError) -> Self {
+impl From<mergecore::EngineError> for Failure {
+    fn from(error: mergecore::EngineError) -> Self {
         mergecore::Error::from(error).into()
     }
 }

@@ -7,7 +7,8 @@ use crate::place::Place;
 
 /// A recipe that cannot be used: where, what is wrong, and what to do.
 ///
-/// Every variant but those about the file itself has a [`Place`], see
+/// Every variant but those about the file itself has a [`Place`] (of several, that of the
+/// first), see
 /// [`ConfigError::place`].
 ///
 /// ```
@@ -227,6 +228,12 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: ModelRefError,
     },
+    /// More than one of these.
+    #[error("{} problems:{}", problems.len(), numbered(&self.lines()))]
+    Several {
+        /// All of them, in the order of the text.
+        problems: Vec<ConfigError>,
+    },
 }
 
 /// The limits that keep reading a recipe bounded.
@@ -258,7 +265,62 @@ pub enum Limit {
 }
 
 impl ConfigError {
-    /// Where the mistake is; `None` for errors about the file as a whole.
+    /// One error for all problems, if there are any.
+    pub(crate) fn all(mut problems: Vec<ConfigError>) -> Option<Self> {
+        if problems.len() < 2 {
+            return problems.pop();
+        }
+        let position = |problem: &ConfigError| {
+            let place = problem.place()?;
+            Some((place.line()?, place.column()?))
+        };
+        problems.sort_by_key(|problem| position(problem).unwrap_or((usize::MAX, usize::MAX)));
+        Some(ConfigError::Several { problems })
+    }
+
+    /// The problems that this stands for, one by one: itself, if it is not
+    /// [`Several`](ConfigError::Several).
+    ///
+    /// ```
+    /// use mergecore_config::{ConfigError, MergeConfig};
+    ///
+    /// let text = "merge_method: linear\nmodels: [{modle: a}, {model: b}]\ndtype: float17\n";
+    /// let error = MergeConfig::from_yaml_str(text).unwrap_err();
+    /// assert!(matches!(error.problems(), [
+    ///     ConfigError::UnknownKey { .. },
+    ///     ConfigError::UnknownDtype { .. },
+    /// ]));
+    /// assert!(error.to_string().starts_with("2 problems:\n(1) line 2, column 11: "));
+    /// ```
+    pub fn problems(&self) -> &[ConfigError] {
+        match self {
+            ConfigError::Several { problems } => problems,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// A text for each of [the problems](Self::problems): of many the first 20, and at the
+    /// end how many are not shown.
+    ///
+    /// ```
+    /// use mergecore_config::MergeConfig;
+    ///
+    /// let error = MergeConfig::from_yaml_str("merge_method: linear\n").unwrap_err();
+    /// assert_eq!(error.lines(), [error.to_string()]);
+    /// ```
+    pub fn lines(&self) -> Vec<String> {
+        let problems = self.problems();
+        let mut lines: Vec<String> = problems.iter().take(SHOWN).map(ToString::to_string).collect();
+        match problems.len().saturating_sub(SHOWN) {
+            0 => {}
+            1 => lines.push("1 more problem is not shown".to_owned()),
+            more => lines.push(format!("{more} more problems are not shown")),
+        }
+        lines
+    }
+
+    /// Where the mistake is (the first of several); `None` for errors about the file as a
+    /// whole.
     ///
     /// ```
     /// use mergecore_config::MergeConfig;
@@ -274,6 +336,7 @@ impl ConfigError {
             | Self::IsDirectory { .. }
             | Self::NotAFile { .. }
             | Self::NotUtf8 { .. } => None,
+            Self::Several { problems } => problems.first()?.place(),
             Self::TooLarge { place, .. }
             | Self::Syntax { place, .. }
             | Self::Empty { place }
@@ -293,6 +356,14 @@ impl ConfigError {
             | Self::ModelRef { place, .. } => Some(place),
         }
     }
+}
+
+/// How many of several problems the text shows.
+const SHOWN: usize = 20;
+
+fn numbered(lines: &[String]) -> String {
+    let lines = lines.iter().enumerate();
+    lines.map(|(index, line)| format!("\n({}) {line}", index + 1)).collect()
 }
 
 /// The parser's words without the location that `place` already gives.

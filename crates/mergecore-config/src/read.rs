@@ -167,52 +167,69 @@ const TOP_KEYS: &[&str] = &[
 
 fn config(tree: &Node, source: Option<&Source>) -> Result<MergeConfig> {
     let reader = Reader::new(source);
-    let mut config = read_config(&reader.root(tree))?;
-    config.notes = reader.into_notes();
+    let root = reader.root(tree);
+    let config = root.keep(root.fields(RECIPE, TOP_KEYS)).map(|fields| read_config(&fields));
+    drop(root);
+    let notes = reader.finish()?;
+    let mut config = config.expect("what cannot be read is a problem");
+    config.notes = notes;
     Ok(config)
 }
 
-fn read_config(root: &Cursor<'_>) -> Result<MergeConfig> {
-    let fields = root.fields("a recipe: a mapping with the key `merge_method`", TOP_KEYS)?;
+const RECIPE: &str = "a recipe: a mapping with the key `merge_method`";
+
+/// What the keys say; what cannot be read is left empty and is among the problems.
+fn read_config(fields: &Fields<'_>) -> MergeConfig {
     if let Some(name) = fields.raw("name") {
         name.note("`name` has no effect; the name of the output comes from its directory");
     }
-    let method = fields.need("merge_method", "merge_method: linear")?;
-    let method_name = method.text("the name of a merge method")?.trim();
-    if method_name.is_empty() {
-        return Err(method.wrong("the name of a merge method"));
-    }
-    let input = match fields.one_of(&["models", "slices", "modules"])? {
-        ("models", list) => MergeInput::Models(models(&list)?),
-        ("slices", list) => MergeInput::Slices(slices(&list)?),
-        (_, modules) => MergeInput::Modules(read_modules(&modules)?),
-    };
-    let mut config = MergeConfig::new(method_name, input);
-    config.base_model = model(&fields, "base_model")?;
-    config.parameters = parameters(fields.get("parameters"))?;
-    config.dtype = fields.get("dtype").as_ref().map(dtype).transpose()?;
-    config.out_dtype = fields.get("out_dtype").as_ref().map(dtype).transpose()?;
-    match fields.at_most_one_of(&["tokenizer_source", "tokenizer"])? {
-        Some(("tokenizer_source", source)) => {
-            config.tokenizer_source = Some(tokenizer_source(&source)?);
+    let method = fields.need("merge_method", "merge_method: linear");
+    let method = fields.keep(method.and_then(|method| {
+        let name = method.text("the name of a merge method")?.trim();
+        match name.is_empty() {
+            true => Err(method.wrong("the name of a merge method")),
+            false => Ok(name),
         }
-        Some((_, map)) => config.tokenizer = Some(tokenizer(&map)?),
+    }));
+    let input = fields.one_of(&["models", "slices", "modules"]);
+    let input = fields.keep(input.and_then(|input| match input {
+        ("models", list) => models(&list).map(MergeInput::Models),
+        ("slices", list) => slices(&list).map(MergeInput::Slices),
+        (_, map) => modules(&map).map(MergeInput::Modules),
+    }));
+    let mut config = MergeConfig::new(
+        method.unwrap_or_default(),
+        input.unwrap_or(MergeInput::Models(Vec::new())),
+    );
+    config.base_model = fields.keep(model(fields, "base_model")).flatten();
+    config.parameters = fields.keep(parameters(fields.get("parameters"))).unwrap_or_default();
+    let dtype = |key| fields.get(key).and_then(|value| fields.keep(dtype(&value)));
+    (config.dtype, config.out_dtype) = (dtype("dtype"), dtype("out_dtype"));
+    match fields.keep(fields.at_most_one_of(&["tokenizer_source", "tokenizer"])).flatten() {
+        Some(("tokenizer_source", source)) => {
+            config.tokenizer_source = fields.keep(tokenizer_source(&source));
+        }
+        Some((_, map)) => config.tokenizer = fields.keep(tokenizer(&map)),
         None => {}
     }
     if let Some(template) = fields.get("chat_template") {
-        let text = template.text("the name of a chat template, `auto`, or a template")?;
-        config.chat_template = Some(text.to_owned());
+        let text = template.text("the name of a chat template, `auto`, or a template");
+        config.chat_template = fields.keep(text).map(str::to_owned);
     }
-    Ok(config)
+    config
+}
+
+/// Reads every element; those that cannot be read are among the problems.
+fn each<T>(items: &[Cursor<'_>], read: impl Fn(&Cursor<'_>) -> Result<T>) -> Vec<T> {
+    items.iter().filter_map(|item| item.keep(read(item))).collect()
 }
 
 fn models(list: &Cursor<'_>) -> Result<Vec<InputModel>> {
-    list.some_items(
+    let items = list.some_items(
         "a list of models, each written `- model: ...`",
         "name the models to merge, each as `- model: ...`",
-    )?
-    .iter()
-    .map(|entry| {
+    )?;
+    Ok(each(&items, |entry| {
         let fields = entry.fields(
             "a mapping with the key `model`, as in `- model: org/name`",
             &["model", "parameters", "layer_range"],
@@ -223,21 +240,18 @@ fn models(list: &Cursor<'_>) -> Result<Vec<InputModel>> {
                  use `slices` to pick some",
             );
         }
-        Ok(InputModel {
-            model: model_ref(&fields.need("model", "model: org/name")?)?,
-            parameters: parameters(fields.get("parameters"))?,
-        })
-    })
-    .collect()
+        let parameters = fields.keep(parameters(fields.get("parameters")));
+        let model = model_ref(&fields.need("model", "model: org/name")?)?;
+        Ok(InputModel { model, parameters: parameters.unwrap_or_default() })
+    }))
 }
 
 fn slices(list: &Cursor<'_>) -> Result<Vec<OutputSlice>> {
-    list.some_items(
+    let items = list.some_items(
         "a list of slices, each with its `sources`",
         "give each slice of the output as `- sources: [...]`",
-    )?
-    .iter()
-    .map(|entry| {
+    )?;
+    Ok(each(&items, |entry| {
         let fields = entry.fields(
             "a mapping with the key `sources`",
             &["sources", "base_model", "parameters", "residual_weight"],
@@ -248,33 +262,31 @@ fn slices(list: &Cursor<'_>) -> Result<Vec<OutputSlice>> {
         let sources =
             fields.need("sources", "sources: [{model: org/name, layer_range: [0, 8]}]")?;
         Ok(OutputSlice {
-            sources: slice_sources(&sources)?,
-            base_model: model(&fields, "base_model")?,
-            parameters: parameters(fields.get("parameters"))?,
+            sources: fields.keep(slice_sources(&sources)).unwrap_or_default(),
+            base_model: fields.keep(model(&fields, "base_model")).flatten(),
+            parameters: fields.keep(parameters(fields.get("parameters"))).unwrap_or_default(),
         })
-    })
-    .collect()
+    }))
 }
 
 fn slice_sources(list: &Cursor<'_>) -> Result<Vec<SliceSource>> {
-    list.some_items(
+    let items = list.some_items(
         "a list of sources, each with `model` and `layer_range`",
         "name the layers that this slice is made of, each as \
          `- {model: org/name, layer_range: [0, 8]}`",
-    )?
-    .iter()
-    .map(|entry| {
+    )?;
+    Ok(each(&items, |entry| {
         let fields = entry.fields(
             "a mapping with the keys `model` and `layer_range`",
             &["model", "layer_range", "parameters"],
         )?;
-        Ok(SliceSource {
-            model: model_ref(&fields.need("model", "model: org/name")?)?,
-            layer_range: layer_range(&fields.need("layer_range", "layer_range: [0, 8]")?)?,
-            parameters: parameters(fields.get("parameters"))?,
-        })
-    })
-    .collect()
+        let parameters = fields.keep(parameters(fields.get("parameters")));
+        let range = fields.need("layer_range", "layer_range: [0, 8]");
+        let range = fields.keep(range.and_then(|range| layer_range(&range)));
+        let model = model_ref(&fields.need("model", "model: org/name")?)?;
+        let parameters = parameters.unwrap_or_default();
+        Ok(SliceSource { model, layer_range: range.unwrap_or_default(), parameters })
+    }))
 }
 
 fn layer_range(range: &Cursor<'_>) -> Result<std::ops::Range<usize>> {
@@ -292,30 +304,31 @@ fn layer_range(range: &Cursor<'_>) -> Result<std::ops::Range<usize>> {
     Ok(start..end)
 }
 
-fn read_modules(modules: &Cursor<'_>) -> Result<Vec<(String, Module)>> {
-    let modules: Vec<_> = modules
-        .entries("a mapping from the names of modules to what they are merged from")?
-        .map(|(name, module)| {
-            let fields = module.fields(
-                "a mapping with `models` or `slices`",
-                &["models", "slices", "parameters"],
-            )?;
-            let input = match fields.one_of(&["models", "slices"])? {
-                ("models", list) => ModuleInput::Models(models(&list)?),
-                (_, list) => ModuleInput::Slices(slices(&list)?),
-            };
-            let parameters = parameters(fields.get("parameters"))?;
-            Ok((name.to_owned(), Module { input, parameters }))
-        })
-        .collect::<Result<_>>()
-        .and_then(|list: Vec<_>| match list.is_empty() {
-            true => Err(ConfigError::EmptyList {
-                place: modules.place(),
-                advice: "name the modules to merge, each with `models` or `slices`",
-            }),
-            false => Ok(list),
-        })?;
-    Ok(modules)
+fn modules(modules: &Cursor<'_>) -> Result<Vec<(String, Module)>> {
+    let entries =
+        modules.entries("a mapping from the names of modules to what they are merged from")?;
+    let entries: Vec<_> = entries.collect();
+    if entries.is_empty() {
+        return Err(ConfigError::EmptyList {
+            place: modules.place(),
+            advice: "name the modules to merge, each with `models` or `slices`",
+        });
+    }
+    let read = |(name, module): &(&str, Cursor<'_>)| {
+        Some(((*name).to_owned(), module.keep(read_module(module))?))
+    };
+    Ok(entries.iter().filter_map(read).collect())
+}
+
+fn read_module(module: &Cursor<'_>) -> Result<Module> {
+    let fields = module
+        .fields("a mapping with `models` or `slices`", &["models", "slices", "parameters"])?;
+    let parameters = fields.keep(parameters(fields.get("parameters")));
+    let input = match fields.one_of(&["models", "slices"])? {
+        ("models", list) => ModuleInput::Models(models(&list)?),
+        (_, list) => ModuleInput::Slices(slices(&list)?),
+    };
+    Ok(Module { input, parameters: parameters.unwrap_or_default() })
 }
 
 fn dtype(value: &Cursor<'_>) -> Result<FloatType> {

@@ -15,8 +15,10 @@ pub(crate) fn parameters(map: Option<Cursor<'_>>) -> Result<Parameters> {
         return Ok(parameters);
     };
     for (name, value) in map.entries("a mapping from parameter names to values")? {
-        if !value.is_null() {
-            parameters.push(name.to_owned(), setting(&value)?);
+        if !value.is_null()
+            && let Some(setting) = value.keep(setting(&value))
+        {
+            parameters.push(name.to_owned(), setting);
         }
     }
     Ok(parameters)

@@ -1,7 +1,8 @@
 //! The walk over a [`Node`] tree: where it stands, what it may find, what it says if it
 //! finds something else.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 
 use crate::error::ConfigError;
 use crate::node::{Node, quoted};
@@ -12,29 +13,68 @@ use crate::suggest::nearest;
 
 pub(crate) type Result<T> = std::result::Result<T, ConfigError>;
 
+/// Bytes of text that may be parsed to find lines and columns: each place is a parse, and
+/// a recipe of a megabyte can hold ten thousand mistakes.
+const BUDGET: usize = 1 << 26;
+
 /// What a whole walk shares.
 pub(crate) struct Reader<'a> {
     source: Option<&'a Source>,
     notes: RefCell<Vec<Note>>,
+    problems: RefCell<Vec<ConfigError>>,
+    /// Keys that are none, with the valid ones that they resemble.
+    slips: RefCell<HashSet<(RecipePath, Option<&'static str>)>>,
+    /// Of the budget.
+    left: Cell<usize>,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(source: Option<&'a Source>) -> Self {
-        Self { source, notes: RefCell::default() }
+        Self {
+            source,
+            notes: RefCell::default(),
+            problems: RefCell::default(),
+            slips: RefCell::default(),
+            left: Cell::new(BUDGET),
+        }
     }
 
     pub(crate) fn root<'r>(&'r self, node: &'r Node) -> Cursor<'r> {
         Cursor { reader: self, node, path: RecipePath::root() }
     }
 
-    pub(crate) fn into_notes(self) -> Vec<Note> {
-        self.notes.into_inner()
+    /// The notes, if there were no problems.
+    pub(crate) fn finish(self) -> Result<Vec<Note>> {
+        let slips = self.slips.into_inner().into_iter();
+        let slips: HashSet<(RecipePath, &str)> =
+            slips.filter_map(|(path, meant)| Some((path.parent()?, meant?))).collect();
+        let slipped = |place: &Place, keys: &[&'static str]| {
+            keys.iter().any(|key| slips.contains(&(place.path().clone(), *key)))
+        };
+        let mut problems = self.problems.into_inner();
+        // A key that is misspelt is not missing besides.
+        problems.retain(|problem| match problem {
+            ConfigError::MissingKey { place, key, .. } => !slipped(place, &[key]),
+            ConfigError::NotExactlyOne { place, keys, found, .. } => {
+                !(found.is_empty() && slipped(place, keys))
+            }
+            _ => true,
+        });
+        match ConfigError::all(problems) {
+            Some(error) => Err(error),
+            None => Ok(self.notes.into_inner()),
+        }
     }
 
     fn place(&self, path: &RecipePath, target: Target) -> Place {
-        match self.source {
-            Some(source) => source.place(path, target),
-            None => Place::new(None, None, path.clone()),
+        let Some(source) = self.source else { return Place::new(None, None, path.clone()) };
+        // A small recipe has other costs.
+        match self.left.get().checked_sub(source.text().len().max(1 << 10)) {
+            Some(left) => {
+                self.left.set(left);
+                source.place(path, target)
+            }
+            None => Place::new(source.file(), None, path.clone()),
         }
     }
 }
@@ -54,6 +94,11 @@ impl<'r> Cursor<'r> {
 
     fn key_place(&self) -> Box<Place> {
         Box::new(self.reader.place(&self.path, Target::Key))
+    }
+
+    /// What was read, or `None` and the problem among the others: reading goes on.
+    pub(crate) fn keep<T>(&self, read: Result<T>) -> Option<T> {
+        read.map_err(|problem| self.reader.problems.borrow_mut().push(problem)).ok()
     }
 
     /// Notes that this key has no effect.
@@ -93,21 +138,22 @@ impl<'r> Cursor<'r> {
         }))
     }
 
-    /// A mapping with known keys.
+    /// A mapping with known keys; others are among the problems.
     pub(crate) fn fields(
         &self,
         expected: &'static str,
         valid: &'static [&'static str],
     ) -> Result<Fields<'r>> {
-        for (key, value) in self.entries(expected)? {
-            if !valid.contains(&key) {
-                return Err(ConfigError::UnknownKey {
+        for (key, value) in self.entries(expected)?.filter(|(key, _)| !valid.contains(key)) {
+            let suggestion = nearest(key, valid.iter().copied())
+                .and_then(|near| valid.iter().copied().find(|key| *key == near));
+            if self.reader.slips.borrow_mut().insert((value.path.clone(), suggestion)) {
+                self.keep::<()>(Err(ConfigError::UnknownKey {
                     place: value.key_place(),
                     key: key.to_owned(),
-                    suggestion: nearest(key, valid.iter().copied())
-                        .and_then(|near| valid.iter().copied().find(|key| *key == near)),
+                    suggestion,
                     valid,
-                });
+                }));
             }
         }
         Ok(Fields { map: self.clone() })
@@ -194,6 +240,11 @@ pub(crate) struct Fields<'r> {
 }
 
 impl<'r> Fields<'r> {
+    /// As [`Cursor::keep`].
+    pub(crate) fn keep<T>(&self, read: Result<T>) -> Option<T> {
+        self.map.keep(read)
+    }
+
     /// The value of `key`; `null` counts as absent.
     pub(crate) fn get(&self, key: &str) -> Option<Cursor<'r>> {
         self.raw(key).filter(|value| !value.is_null())

@@ -97,11 +97,13 @@ fn check(text: &str) -> Result<(), TestCaseError> {
             }
         }
         Err(error) => {
-            prop_assert!(!error.to_string().contains('\n'));
             let lines = text.split('\n').count();
-            let place = error.place().unwrap();
-            prop_assert!(place.line().is_none_or(|line| (1..=lines + 1).contains(&line)));
-            prop_assert!(place.column().is_none_or(|column| column >= 1));
+            for problem in error.problems() {
+                prop_assert!(!problem.to_string().contains('\n'));
+                let place = problem.place().unwrap();
+                prop_assert!(place.line().is_none_or(|line| (1..=lines + 1).contains(&line)));
+                prop_assert!(place.column().is_none_or(|column| column >= 1));
+            }
         }
     }
     Ok(())

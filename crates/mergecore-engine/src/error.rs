@@ -233,6 +233,14 @@ pub enum EngineError {
         /// That one's number of layers.
         expected: usize,
     },
+    /// A merge of nothing.
+    #[error(
+        "`{model}` has no tensors, so there is nothing to merge; check that its weights are complete"
+    )]
+    NoTensors {
+        /// The model that the output follows.
+        model: String,
+    },
     /// A tensor that one of the models lacks.
     #[error(
         "tensor `{tensor}` is in `{first}` but not in `{model}`; models can only be merged tensor by tensor, so check that they have one architecture and are complete"
@@ -439,7 +447,8 @@ impl EngineError {
             | EngineError::LayerCounts { place, .. }
             | EngineError::Tokenizer { place, .. } => Some(place),
             EngineError::Vocabularies(mismatch) => Some(&mismatch.place),
-            EngineError::MissingTensor { .. }
+            EngineError::NoTensors { .. }
+            | EngineError::MissingTensor { .. }
             | EngineError::Shapes { .. }
             | EngineError::DTypesDiffer { .. }
             | EngineError::IntegersDiffer { .. }
@@ -501,6 +510,7 @@ impl EngineError {
             ) => true,
             EngineError::Model { source: OpenError::Checkpoint(_), .. }
             | EngineError::ArchitecturesDiffer { .. }
+            | EngineError::NoTensors { .. }
             | EngineError::MissingTensor { .. }
             | EngineError::Shapes { .. }
             | EngineError::Vocabularies(_)

@@ -14,15 +14,20 @@ use mergecore_engine::{EngineError, OpenError};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a recipe could not be read or a merge not be made. The text is one
-/// paragraph, complete in itself: where, what is wrong, and what to do.
+/// paragraph, complete in itself: where, what is wrong, and what to do; of several
+/// problems a numbered line each.
 ///
 /// ```
 /// use mergecore::{EngineError, Error, MergeConfig, MergeOptions, plan};
 ///
-/// let config = MergeConfig::from_yaml_str("merge_method: tise\nmodels: [{model: org/a}]")?;
+/// let config = MergeConfig::from_yaml_str("merge_method: tise\nmodels: [{model: no/a}]")?;
 /// let error = plan(&config, &MergeOptions::default()).unwrap_err();
-/// assert!(matches!(error, Error::Merge(EngineError::UnknownMethod { .. })));
 /// assert!(error.to_string().contains("did you mean `ties`?"));
+/// let Error::Merge(error) = error else { panic!("a problem of the recipe") };
+/// assert!(matches!(
+///     error.problems(),
+///     [EngineError::UnknownMethod { .. }, EngineError::Model { .. }],
+/// ));
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,30 @@ pub enum Error {
 }
 
 impl Error {
+    /// A text for each of the problems that it stands for: of many the first 20 (of a
+    /// kind), and at the end how many are not shown.
+    ///
+    /// ```
+    /// use mergecore::{MergeConfig, MergeOptions, plan};
+    ///
+    /// let config = MergeConfig::from_yaml_str(
+    ///     "merge_method: linear
+    /// models: [{model: no/a}, {model: no/b}]
+    /// parameters: {weight: 1}",
+    /// )?;
+    /// let lines = plan(&config, &MergeOptions::default()).unwrap_err().lines();
+    /// assert!(lines[0].starts_with("line 2, column 18: models[0].model: the model `no/a` was"));
+    /// assert!(lines[1].starts_with("line 2, column 33: models[1].model: the model `no/b` was"));
+    /// # Ok::<(), mergecore::Error>(())
+    /// ```
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Error::Config(error) => error.lines(),
+            Error::Merge(EngineError::Several { problems }) => problems.lines(),
+            one => vec![one.to_string()],
+        }
+    }
+
     /// Whether the recipe is at fault (or names a model that is not there), not the
     /// models or the machine.
     ///

@@ -137,6 +137,20 @@ fn all_problems_are_printed_at_once() {
     }
 }
 
+/// So are mistakes in reading the recipe, which leave nothing to plan.
+#[test]
+fn all_mistakes_in_a_recipe_are_printed_at_once() {
+    let folder = Folder::new();
+    let recipe =
+        format!("{}dtyp: bfloat16\nout_dtype: int4\n", TIES.replace("model: a", "modle: a"));
+    folder.refuses(2, &recipe, &["`modle`", "`dtyp`", "`int4`"]);
+    let (_, _, stderr) = folder.merge(&recipe, &[]);
+    let starts: Vec<&str> = stderr.lines().map(|line| &line[..23]).collect();
+    let expected =
+        ["error: recipe.yml:4:5: ", "error: recipe.yml:6:1: ", "error: recipe.yml:7:12:"];
+    assert_eq!(starts, expected, "{stderr}");
+}
+
 /// The data has every tensor; a person sees how many there are.
 #[test]
 fn of_many_missing_tensors_twenty_are_printed() {

@@ -358,3 +358,32 @@ fn through_serde_errors_carry_the_path() {
     let error = serde_yaml::from_str::<MergeConfig>("a: 1\na: 2\n").unwrap_err();
     assert!(error.to_string().contains("the key `a` appears twice"));
 }
+/// Every problem of the recipe, in the order of its text.
+#[test]
+fn several() {
+    let error = error(
+        "merge_method: ''
+modules:
+  text:
+    models:
+      - {modle: a, parameters: {weight: null, density: .nan}}
+      - {model: '', colour: red}
+    parameter: {t: 1}
+  image:
+    slices:
+      - sources: [{model: a, layer_range: [2, 1], parameters: {t: [1, {value: 2}]}}, 7]
+dtype: float17
+out_dtype: [1]
+parameters: {t: []}
+tokenizer: {source: union, colour: red}
+",
+    );
+    assert!(matches!(&error, ConfigError::Several { problems } if problems.len() == 13), "{error}");
+    let lines: Vec<usize> =
+        error.problems().iter().map(|problem| problem.place().unwrap().line().unwrap()).collect();
+    assert_eq!(lines, [1, 5, 5, 6, 6, 7, 10, 10, 10, 11, 12, 13, 14]);
+    assert_eq!(error.place(), error.problems()[0].place());
+    let text = error.to_string();
+    assert!(text.starts_with("13 problems:\n(1) line 1, column 15: merge_method: "), "{text}");
+    assert!(text.contains("\n(2) line 5, column 10: modules.text.models[0].modle"), "{text}");
+}

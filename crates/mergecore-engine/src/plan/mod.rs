@@ -126,8 +126,10 @@ impl MergePlan {
     /// and a model card.
     ///
     /// # Errors
-    /// Whatever can be known to go wrong before a tensor is read; see
-    /// [`EngineError`].
+    /// Whatever can be known to go wrong before a tensor is read, all of it: one problem
+    /// is the error itself, more are [`EngineError::Several`], each cause once. Mistakes
+    /// of the recipe and models that cannot be opened come together; tensors are looked
+    /// at only where models and layers fit together.
     ///
     /// ```
     /// use mergecore_config::{InputModel, MergeConfig, MergeInput, ModelRef, Parameters};
@@ -178,6 +180,7 @@ impl MergePlan {
             return problems.finish(None);
         };
         models::note_layers(recipe, &models, &mut notes);
+        models::note_dtypes(&models, &mut notes);
         let sections = sections::lay_out(&models, groups);
         arguments::note_base_parameters(recipe, &**method, &sections, &mut notes);
         let base = config.base_model.as_ref();
@@ -193,6 +196,9 @@ impl MergePlan {
         };
         let mistakes = Mistakes::new(recipe, &**method, &slips);
         let planned = tensors::plan(&grounds, mistakes, &mut problems, &mut notes);
+        if planned.tensors.is_empty() && problems.is_empty() {
+            problems.push(EngineError::NoTensors { model: models[donor].name() });
+        }
         let companions = companions(&models[donor].checkpoint, options, &mut problems, &mut notes);
         let output_config = output::config(&models, donor, &sections, &planned.tensors, &mut notes);
         output::note_ids(&output_config, &models[donor], &mut notes);

@@ -1,9 +1,10 @@
 //! The models of a recipe, opened.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use mergecore_config::{MergeConfig, ModelRef, RecipePath, TokenizerSource};
-use mergecore_io::{Checkpoint, Storage};
+use mergecore_io::{Checkpoint, Storage, TensorSource};
+use mergecore_tensor::DType;
 
 use super::inputs::{Entry, entries};
 use super::recipe::Recipe;
@@ -167,6 +168,31 @@ pub(super) fn note_layers(recipe: &Recipe<'_>, models: &[Model], notes: &mut Vec
         ));
     }
 }
+
+/// Notes models whose config.json names a dtype that none of their weights has: theirs
+/// counts.
+pub(super) fn note_dtypes(models: &[Model], notes: &mut Vec<String>) {
+    for model in models {
+        let config = model.checkpoint.config();
+        let stated = ["dtype", "torch_dtype"].iter().find_map(|key| config.get(*key)?.as_str());
+        let Some(stated) = stated.filter(|name| FLOATS.iter().any(|d| d.torch_name() == *name))
+        else {
+            continue;
+        };
+        let stored = model.checkpoint.tensors().map(|tensor| tensor.dtype());
+        let stored: BTreeSet<DType> = stored.filter(|dtype| dtype.is_float()).collect();
+        if !stored.is_empty() && stored.iter().all(|dtype| dtype.torch_name() != stated) {
+            let stored: Vec<&str> = stored.iter().map(|dtype| dtype.torch_name()).collect();
+            notes.push(format!(
+                "config.json of `{}` says {stated}, but its weights are {}; they are read as they are stored",
+                model.name(),
+                stored.join(" and ")
+            ));
+        }
+    }
+}
+
+const FLOATS: [DType; 4] = [DType::Bf16, DType::F16, DType::F32, DType::F64];
 
 /// Compares what the models say they are. Whether they may be merged: where they may
 /// not, their tensors differ for that reason.

@@ -5,7 +5,7 @@ use mergecore::{
     plan,
 };
 
-use crate::support::{Folder, Tensor, llama, llama_config};
+use crate::support::{Folder, Model, Tensor, llama, llama_config};
 
 /// Two Llamas that fit together.
 fn folder() -> Folder {
@@ -315,4 +315,30 @@ fn problems_without_lines_keep_their_order() {
             &["(4) models[1].model: ", "`no/b` was not found"],
         ],
     );
+}
+
+#[test]
+fn a_merge_of_nothing_is_refused() {
+    let folder = Folder::new();
+    folder.write("a", &llama_config(2), &Model::new());
+    let recipe = "merge_method: linear\nmodels: [{model: DIR/a}]\nparameters: {weight: 1}\n";
+    assert_are(&problems(&folder, recipe), &[&["`a` has no tensors", "nothing to merge"]]);
+}
+
+/// What config.json says of dtypes is not what is stored.
+#[test]
+fn a_dtype_that_no_weight_has_is_noted() {
+    let folder = folder();
+    let mut config = llama_config(4);
+    config["torch_dtype"] = "bfloat16".into();
+    folder.write("b", &config, &llama(4, 1.0));
+    let recipe =
+        "merge_method: linear\nmodels: [{model: DIR/a}, {model: DIR/b}]\nparameters: {weight: 1}\n";
+    let notes = folder.notes(recipe);
+    let of_dtypes: Vec<_> = notes.iter().filter(|note| note.contains("config.json")).collect();
+    assert_eq!(of_dtypes.len(), 1, "{notes:?}");
+    assert!(of_dtypes[0].contains("/b` says bfloat16, but its weights are float32"), "{notes:?}");
+    config["torch_dtype"] = "float32".into();
+    folder.write("b", &config, &llama(4, 1.0));
+    assert!(folder.notes(recipe).iter().all(|note| !note.contains("config.json")));
 }
