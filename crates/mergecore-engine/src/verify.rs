@@ -1,7 +1,7 @@
 //! An output against its manifest.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 
 use mergecore_config::ConfigError;
@@ -226,6 +226,13 @@ pub(crate) fn parse_manifest<'a>(dir: &Path, text: &'a str) -> Result<Manifest<'
 
 /// What is wrong with a file: the whole of it, or the header of one with weights.
 fn check_file(dir: &Path, file: &FileEntry<'_>, options: &MergeOptions) -> Option<Fault> {
+    // The manifest may be a stranger's: no name in it leads out of the directory.
+    let mut components = Path::new(&*file.name).components();
+    let plain = matches!(components.next(), Some(Component::Normal(_)));
+    if !plain || components.next().is_some() {
+        let how = "a manifest cannot name files elsewhere".to_owned();
+        return Some(Fault::FileChanged { file: file.name.to_string(), how });
+    }
     let (name, path) = (file.name.to_string(), dir.join(&*file.name));
     let changed = |how: String| Some(Fault::FileChanged { file: file.name.to_string(), how });
     let bytes = match std::fs::metadata(&path) {

@@ -230,11 +230,15 @@ impl MergePlan {
     ) -> Result<(Vec<Outcome>, usize), EngineError> {
         let pool = Pool::new(options)?;
         let job = Job::new(self, Some((writer, record)), options, &pool);
-        // However this ends: by an error, or by the panic of somebody's kernel.
+        // Should this end by the panic of somebody's kernel.
         let _recorded = RecordAtLast(&job);
         let complete = pool.run(|| job.keep(done))?;
         let resumed = complete.iter().flatten().count();
-        Ok((job.run(complete, &pool)?, resumed))
+        let outcomes = job.run(complete, &pool);
+        if let Err(error) = &outcomes {
+            job.record_now(matches!(error, EngineError::Cancelled));
+        }
+        Ok((outcomes?, resumed))
     }
 
     /// What would be known of all tensors once they were written, which they are not.
@@ -443,6 +447,14 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Writes down which tensors are done.
+    fn record_now(&self, in_a_hurry: bool) {
+        if let (Some(record), Some(writer)) = (self.record, self.writer) {
+            // A disk that is full, say: some tensors will be computed again.
+            let _ = record.write_now(writer, in_a_hurry);
+        }
+    }
+
     /// Writes down which tensors are done, if it is time.
     fn record_some(&self) -> Result<(), EngineError> {
         match (self.record, self.writer) {
@@ -477,10 +489,7 @@ struct RecordAtLast<'a>(&'a Job<'a>);
 
 impl Drop for RecordAtLast<'_> {
     fn drop(&mut self) {
-        if let (Some(record), Some(writer)) = (self.0.record, self.0.writer) {
-            // A disk that is full, say: some tensors will be computed again.
-            let _ = record.write_now(writer);
-        }
+        self.0.record_now(true);
     }
 }
 

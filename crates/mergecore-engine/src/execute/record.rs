@@ -92,16 +92,17 @@ impl<'a> Record<'a> {
         self.write_pending(&mut state, writer)
     }
 
-    /// The same now. Where that would take a sync, nothing is written: who stops may be in a
-    /// hurry.
-    pub(super) fn write_now(&self, writer: &CheckpointWriter) -> Result<(), EngineError> {
-        match self.hashed {
-            true => {
-                let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                self.write_pending(state, writer)
-            }
-            false => Ok(()),
+    /// The same now. Where that would take a sync, which takes its time, only if there is.
+    pub(super) fn write_now(
+        &self,
+        writer: &CheckpointWriter,
+        in_a_hurry: bool,
+    ) -> Result<(), EngineError> {
+        if in_a_hurry && !self.hashed {
+            return Ok(());
         }
+        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_pending(state, writer)
     }
 
     fn write_pending(
