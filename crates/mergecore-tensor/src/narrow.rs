@@ -86,7 +86,8 @@ fn are_unusual<T: Element>(values: &[f64]) -> bool {
     values.iter().fold(false, |unusual, value| {
         let magnitude = value.abs();
         let small = (magnitude <= zero_up_to) | (magnitude < usual_from);
-        unusual | (small & (magnitude != 0.0)) | !(magnitude < infinite_from)
+        let large = (magnitude >= infinite_from) | magnitude.is_nan();
+        unusual | (small & (magnitude != 0.0)) | large
     })
 }
 
