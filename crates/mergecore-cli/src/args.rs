@@ -191,7 +191,7 @@ pub(crate) struct MergeArgs {
     #[arg(long, value_name = "NAME", help_heading = "Model card")]
     username: Option<String>,
 
-    /// Go on where an input holds NaN or infinity.
+    /// Go on where an input holds NaN or infinity, or the output would.
     #[arg(long, help_heading = "Merging")]
     allow_nonfinite: bool,
 

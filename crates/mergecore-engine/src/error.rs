@@ -336,6 +336,23 @@ pub enum EngineError {
         /// Flat index of the first.
         first: u64,
     },
+    /// NaN or infinity in an output whose inputs have none.
+    #[error(
+        "the merged tensor `{tensor}` would hold NaN or infinity as {dtype} in {count} of its {len} elements, the first at index {first}, though its inputs are finite; {}, or go on regardless with --allow-nonfinite",
+        wider(*dtype)
+    )]
+    NonFiniteOutput {
+        /// The tensor.
+        tensor: String,
+        /// The dtype that it was to be written in.
+        dtype: mergecore_tensor::DType,
+        /// How many elements.
+        count: u64,
+        /// How many there are in all.
+        len: u64,
+        /// Flat index of the first.
+        first: u64,
+    },
     /// What a kernel found in the data of a tensor.
     #[error("tensor `{tensor}`: {source}")]
     Kernel {
@@ -518,6 +535,7 @@ impl EngineError {
             | EngineError::DTypesDiffer { .. }
             | EngineError::IntegersDiffer { .. }
             | EngineError::NonFinite { .. }
+            | EngineError::NonFiniteOutput { .. }
             | EngineError::Kernel { .. }
             | EngineError::Card(CardError::Write { .. })
             | EngineError::Io(_)
@@ -527,6 +545,16 @@ impl EngineError {
             | EngineError::Threads { .. }
             | EngineError::Cancelled => false,
         }
+    }
+}
+
+/// What to do where results do not fit into a dtype.
+fn wider(dtype: mergecore_tensor::DType) -> &'static str {
+    match dtype {
+        mergecore_tensor::DType::F16 => {
+            "numbers beyond 65504 do not fit into float16, so choose another `dtype` (bfloat16, float32) or smaller weights"
+        }
+        _ => "choose other parameters, such as smaller weights",
     }
 }
 

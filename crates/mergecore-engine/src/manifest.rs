@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use mergecore_io::Shard;
 use serde::{Deserialize, Serialize};
 
-use crate::execute::{Outcome, SmallFiles};
+use crate::execute::{Findings, Outcome, SmallFiles};
 use crate::hash::TensorHash;
 use crate::plan::{MergePlan, Model, Operation, PlanOptions, Tally};
 
@@ -74,6 +74,9 @@ pub(crate) struct TensorEntry<'a> {
     pub(crate) file: Option<Cow<'a, str>>,
     pub(crate) operation: Cow<'a, str>,
     pub(crate) xxh3_128: Option<TensorHash>,
+    /// Numbers that are wrong, where there are any.
+    #[serde(default, skip_serializing_if = "Findings::is_none")]
+    pub(crate) findings: Findings,
     pub(crate) inputs: Vec<InputEntry<'a>>,
 }
 
@@ -113,7 +116,7 @@ impl<'a> Manifest<'a> {
     /// The manifest of a merge, from what is known of its tensors and the output's small files.
     pub(crate) fn new(plan: &'a MergePlan, outcomes: &[Outcome], small: &'a SmallFiles) -> Self {
         let tensors = plan.tensors.iter().zip(outcomes).enumerate();
-        let tensors = tensors.map(|(index, (tensor, Outcome { hashes, .. }))| {
+        let tensors = tensors.map(|(index, (tensor, Outcome { hashes, findings, .. }))| {
             let inputs = tensor.inputs.iter().enumerate().map(|(index, input)| InputEntry {
                 model: input.model,
                 tensor: (&input.name).into(),
@@ -133,6 +136,7 @@ impl<'a> Manifest<'a> {
                 }
                 .into(),
                 xxh3_128: hashes.output,
+                findings: findings.clone(),
                 inputs: inputs.collect(),
             }
         });

@@ -50,7 +50,8 @@ pub struct MergeOptions {
     pub restart: bool,
     /// Hash what is read and written into the manifest. On by default.
     pub hash: bool,
-    /// Go on where a merged input holds NaN or infinity. Off by default.
+    /// Go on where a merged input holds NaN or infinity, or the output would: because a
+    /// result overflows its dtype, or a kernel made it. Off by default.
     pub allow_nonfinite: bool,
     /// Go on where the models' architectures differ. Off by default.
     pub allow_mixed_architectures: bool,

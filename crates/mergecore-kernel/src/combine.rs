@@ -1,7 +1,7 @@
 //! A linear combination of the inputs: the apply of every averaging method.
 
 use mergecore_tensor::{
-    DType, Element, Elements, ElementsMut, Simd, Vectorize, bf16, f16, narrow_run,
+    DType, Element, Elements, ElementsMut, Losses, Simd, Vectorize, bf16, f16, narrow_run,
 };
 
 use crate::{Apply, TILE, Tile};
@@ -98,13 +98,13 @@ impl Apply for Combination {
         _: u64,
         inputs: &[Elements<'_>],
         out: &mut ElementsMut<'_>,
-    ) -> bool {
+    ) -> Option<Losses> {
         match inputs.first() {
             Some(Elements::Bf16(_)) => self.fused_from::<bf16>(simd, inputs, out),
             Some(Elements::F16(_)) => self.fused_from::<f16>(simd, inputs, out),
             Some(Elements::F32(_)) => self.fused_from::<f32>(simd, inputs, out),
             Some(Elements::F64(_)) => self.fused_from::<f64>(simd, inputs, out),
-            _ => false,
+            _ => None,
         }
     }
 }
@@ -123,24 +123,23 @@ impl Combination {
         holds && self.coefficients.iter().all(|c| *c >= 0.0) && (sum - 1.0).abs() < 1e-9
     }
 
-    /// `false`, and nothing done, where not all inputs are of this type.
+    /// `None`, and nothing done, where not all inputs are of this type.
     fn fused_from<I: Element>(
         &self,
         simd: Simd,
         inputs: &[Elements<'_>],
         out: &mut ElementsMut<'_>,
-    ) -> bool {
+    ) -> Option<Losses> {
         let inputs: Option<Vec<&[I]>> =
             inputs.iter().map(|input| I::from_elements(*input)).collect();
-        let Some(inputs) = inputs else { return false };
-        match out {
+        let inputs = inputs?;
+        Some(match out {
             ElementsMut::Bf16(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
             ElementsMut::F16(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
             ElementsMut::F32(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
             ElementsMut::F64(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
-            _ => return false,
-        }
-        true
+            _ => return None,
+        })
     }
 }
 
@@ -152,15 +151,16 @@ struct Combine<'a, I, O> {
 }
 
 impl<I: Element, O: Element> Vectorize for Combine<'_, I, O> {
-    type Output = ();
+    type Output = Losses;
 
     #[inline(always)]
-    fn vectorize(self) {
+    fn vectorize(self) -> Losses {
         let Combination { coefficients, agreeing_value_stands } = self.combination;
         let restore = *agreeing_value_stands
             && self.combination.selects().is_none()
             && !self.combination.rounds_to_agreeing::<I, O>();
         let used = coefficients.iter().enumerate().filter(|(_, c)| **c != 0.0);
+        let mut losses = Losses::default();
         let mut sums = [0.0; TILE];
         for (index, out) in self.out.chunks_mut(TILE).enumerate() {
             let run = |input: usize| &self.inputs[input][index * TILE..][..out.len()];
@@ -169,8 +169,9 @@ impl<I: Element, O: Element> Vectorize for Combine<'_, I, O> {
             if restore {
                 restore_agreeing(self.inputs.len(), run, sums);
             }
-            narrow_run(sums, out);
+            losses.add((index * TILE) as u64, narrow_run(sums, out));
         }
+        losses
     }
 }
 

@@ -1,6 +1,6 @@
 //! Task vectors: base plus a combination of pruned, rescaled, sign-elected deltas.
 
-use mergecore_tensor::{Element, Elements, ElementsMut, Simd, Vectorize, bf16, f16};
+use mergecore_tensor::{Element, Elements, ElementsMut, Losses, Simd, Vectorize, bf16, f16};
 
 use crate::gram::sum_products;
 use crate::{Apply, Arguments, Combination, KernelError, Order, Scan, Step, TILE, Tile};
@@ -330,13 +330,13 @@ impl<P: Prune> Apply for DeltaApply<P> {
         start: u64,
         inputs: &[Elements<'_>],
         out: &mut ElementsMut<'_>,
-    ) -> bool {
+    ) -> Option<Losses> {
         match inputs.first() {
             Some(Elements::Bf16(_)) => self.stored::<bf16>(simd, start, inputs, out),
             Some(Elements::F16(_)) => self.stored::<f16>(simd, start, inputs, out),
             Some(Elements::F32(_)) => self.stored::<f32>(simd, start, inputs, out),
             Some(Elements::F64(_)) => self.stored::<f64>(simd, start, inputs, out),
-            _ => false,
+            _ => None,
         }
     }
 }
@@ -347,17 +347,18 @@ impl<P: Prune> DeltaApply<P> {
         vec![T::default(); self.factors.len() * TILE]
     }
 
-    /// `false`, and nothing done, where not all inputs are of this type.
+    /// `None`, and nothing done, where not all inputs are of this type.
     fn stored<T: Element>(
         &self,
         simd: Simd,
         start: u64,
         inputs: &[Elements<'_>],
         out: &mut ElementsMut<'_>,
-    ) -> bool {
+    ) -> Option<Losses> {
         let inputs: Option<Vec<&[T]>> =
             inputs.iter().map(|input| T::from_elements(*input)).collect();
-        let Some(inputs) = inputs else { return false };
+        let inputs = inputs?;
+        let mut losses = Losses::default();
         let (mut pruned, mut values) = (self.room(), [0.0; TILE]);
         let mut parts = Vec::with_capacity(inputs.len());
         for at in (0..out.len()).step_by(TILE) {
@@ -365,9 +366,9 @@ impl<P: Prune> DeltaApply<P> {
             parts.clear();
             parts.extend(inputs.iter().map(|input| &input[at..][..values.len()]));
             self.mix(simd, start + at as u64, &parts, &mut pruned, values);
-            out.part(at, values.len()).narrow(simd, values);
+            losses.add(at as u64, out.part(at, values.len()).narrow(simd, values));
         }
-        true
+        Some(losses)
     }
 
     /// Computes a tile; `pruned` is [`room`](Self::room) to use.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use mergecore_tensor::{Element, Elements, ElementsMut, Simd};
+use mergecore_tensor::{Element, Elements, ElementsMut, Losses, Simd};
 
 use crate::kernel::{Apply, ErasedPartial, ErasedScan};
 use crate::{BLOCK, Extent, Kernel, KernelError, Order, Step, TILE, Tile};
@@ -95,11 +95,22 @@ impl Worker {
     }
 
     /// Computes the run of the output that belongs to a run of elements of all inputs,
-    /// which begins at flat index `start`.
+    /// which begins at flat index `start`; yields what was lost in rounding it, with flat
+    /// indices.
     ///
     /// # Panics
     /// On inputs and an output of different lengths, and where the apply asks for an
     /// input that is not there.
+    ///
+    /// ```
+    /// use mergecore_kernel::{Combination, Elements, ElementsMut, Extent, Worker};
+    ///
+    /// let (sum, input, mut out) = (Combination::new(vec![2.0]), [1.0, 3e38], [0f32; 2]);
+    /// let mut out = ElementsMut::from(&mut out[..]);
+    /// let input = Elements::from(&input[..]);
+    /// let losses = Worker::new().apply(&sum, 512, Extent::of(&[1000]), &[input], &mut out);
+    /// assert_eq!(losses.nonfinite.map(|found| found.first), Some(513)); // 6e38 is too much
+    /// ```
     pub fn apply(
         &mut self,
         apply: &dyn Apply,
@@ -107,18 +118,22 @@ impl Worker {
         extent: Extent,
         inputs: &[Elements<'_>],
         out: &mut ElementsMut<'_>,
-    ) {
+    ) -> Losses {
         assert!(inputs.iter().all(|input| input.len() == out.len()), "runs of one length");
-        if apply.apply_stored(self.simd, start, inputs, out) {
-            return;
+        let mut losses = Losses::default();
+        if let Some(found) = apply.apply_stored(self.simd, start, inputs, out) {
+            losses.add(start, found);
+            return losses;
         }
         let simd = self.simd;
         let mut values = [0.0; TILE];
         self.tiles(start, extent, inputs, |tile| {
             let values = &mut values[..tile.len()];
             apply.apply(tile, values);
-            out.part((tile.start() - start) as usize, values.len()).narrow(simd, values);
+            let mut out = out.part((tile.start() - start) as usize, values.len());
+            losses.add(tile.start(), out.narrow(simd, values));
         });
+        losses
     }
 
     fn tiles(

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 
-use mergecore_tensor::{Elements, ElementsMut, Simd};
+use mergecore_tensor::{Elements, ElementsMut, Losses, Simd};
 
 use crate::{Extent, KernelError, Tile};
 
@@ -93,16 +93,17 @@ pub trait Apply: Send + Sync {
 
     /// Computes a run of stored elements, the first at flat index `start`, as
     /// [`apply`](Self::apply) would its tiles, to the same bits, but without widened copies;
-    /// `false`, and nothing done, where the apply has no such way, and the driver then takes
-    /// the run through tiles.
+    /// yields what was lost in rounding, with indices within the run, as
+    /// [`ElementsMut::narrow`] does. `None`, and nothing done, where the apply has no such way,
+    /// and the driver then takes the run through tiles.
     fn apply_stored(
         &self,
         _simd: Simd,
         _start: u64,
         _inputs: &[Elements<'_>],
         _out: &mut ElementsMut<'_>,
-    ) -> bool {
-        false
+    ) -> Option<Losses> {
+        None
     }
 }
 

@@ -26,7 +26,7 @@ pub use error::KernelError;
 pub use gram::{Gram, GramScan, dot};
 pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, Scan, Step};
 pub use mask::RandomMask;
-pub use mergecore_tensor::{DType, Element, Elements, ElementsMut, Simd, Vectorize};
+pub use mergecore_tensor::{DType, Element, Elements, ElementsMut, Found, Losses, Simd, Vectorize};
 pub use method::{
     Argument, Arguments, Binding, DefaultValue, Inputs, Method, Parameter, ParameterKind, Scope,
     StreamKey,

@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 
+use crate::narrow::{LANES, Limits, Magnitudes};
 use crate::{DType, Elements, ElementsMut, Simd, Vectorize};
 
 mod sealed {
@@ -74,15 +75,13 @@ pub trait Element:
     /// ```
     fn is_identical(self, other: Self) -> bool;
 
-    /// [`narrow`](Self::narrow) of all but unusual values, in a form that vectorises;
-    /// `seen` tells afterwards whether there were such.
     #[doc(hidden)]
-    #[inline(always)]
-    fn narrow_usual(values: &[f64; LANES], _seen: &mut Magnitudes, out: &mut [Self; LANES]) {
-        for (narrow, value) in out.iter_mut().zip(values) {
-            *narrow = Self::narrow(*value);
-        }
-    }
+    const LIMITS: Limits;
+
+    /// [`narrow`](Self::narrow) of all but unusual values, in a form that vectorises;
+    /// `seen` tells afterwards whether there may have been such.
+    #[doc(hidden)]
+    fn narrow_usual(values: &[f64; LANES], seen: &mut Magnitudes, out: &mut [Self; LANES]);
 
     /// The value as `f32`, exact but for `f64`.
     #[doc(hidden)]
@@ -99,69 +98,6 @@ pub trait Element:
 
     #[doc(hidden)]
     fn elements_mut(slice: &mut [Self]) -> ElementsMut<'_>;
-}
-
-/// Values that [`Element::narrow_usual`] rounds at once.
-pub(crate) const LANES: usize = 64;
-
-/// Rounds a run of values: all of them quickly and, where some are unusual, all again. Meant
-/// for runs of some hundreds, so that this costs little.
-#[doc(hidden)]
-#[inline(always)]
-pub fn narrow_run<T: Element>(values: &[f64], out: &mut [T]) {
-    let mut seen = Magnitudes::none();
-    let (groups, rest) = out.as_chunks_mut();
-    let (wide, wide_rest) = values.as_chunks();
-    for (values, out) in wide.iter().zip(groups) {
-        T::narrow_usual(values, &mut seen, out);
-    }
-    for (narrow, value) in rest.iter_mut().zip(wide_rest) {
-        *narrow = T::narrow(*value);
-    }
-    if seen.unusual() {
-        narrow_each(values, out);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn narrow_each<T: Element>(values: &[f64], out: &mut [T]) {
-    for (narrow, value) in out.iter_mut().zip(values) {
-        *narrow = T::narrow(*value);
-    }
-}
-
-/// The magnitudes of the `f32`s between values and what they are rounded to, as bits.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Magnitudes {
-    /// Less one, so that zero is the greatest of all.
-    least: [u32; LANES],
-    greatest: [u32; LANES],
-}
-
-impl Magnitudes {
-    #[inline(always)]
-    fn none() -> Self {
-        Magnitudes { least: [u32::MAX; LANES], greatest: [0; LANES] }
-    }
-
-    #[inline(always)]
-    fn add(&mut self, bits: &[u32; LANES]) {
-        for ((least, greatest), bits) in self.least.iter_mut().zip(&mut self.greatest).zip(bits) {
-            let magnitude = bits & 0x7fff_ffff;
-            *least = (*least).min(magnitude.wrapping_sub(1));
-            *greatest = (*greatest).max(magnitude);
-        }
-    }
-
-    /// Whether a value was NaN or lay between zero and the smallest normal `f32`.
-    #[inline(always)]
-    fn unusual(&self) -> bool {
-        let least = self.least.iter().fold(u32::MAX, |least, x| least.min(*x));
-        let greatest = self.greatest.iter().fold(0, |greatest, x| greatest.max(*x));
-        (least < 0x007f_ffff) | (greatest > 0x7f80_0000)
-    }
 }
 
 macro_rules! views {
@@ -194,6 +130,14 @@ macro_rules! views {
 impl Element for f64 {
     const DTYPE: DType = DType::F64;
 
+    const LIMITS: Limits = Limits {
+        zero_up_to: 0.0,
+        usual_from: 0.0,
+        infinite_from: f64::INFINITY,
+        // Of the upper half of its bits.
+        magnitudes: 0..0x7ff0_0000,
+    };
+
     views!(F64);
 
     #[inline(always)]
@@ -210,10 +154,23 @@ impl Element for f64 {
     fn narrow(value: f64) -> Self {
         if value.is_nan() { f64::from_bits(0x7ff8_0000_0000_0000) } else { value }
     }
+
+    #[inline(always)]
+    fn narrow_usual(values: &[f64; LANES], seen: &mut Magnitudes, out: &mut [Self; LANES]) {
+        *out = *values;
+        seen.add(&values.map(|value| (value.to_bits() >> 32) as u32));
+    }
 }
 
 impl Element for f32 {
     const DTYPE: DType = DType::F32;
+
+    const LIMITS: Limits = Limits {
+        zero_up_to: f64::from_bits(0x3690_0000_0000_0000), // 2^-150
+        usual_from: 0.0,
+        infinite_from: f64::from_bits(0x47ef_ffff_f000_0000), // 2^128 - 2^103
+        magnitudes: 1..0x7f80_0000,
+    };
 
     views!(F32);
 
@@ -231,10 +188,25 @@ impl Element for f32 {
     fn narrow(value: f64) -> Self {
         if value.is_nan() { f32::from_bits(0x7fc0_0000) } else { value as f32 }
     }
+
+    #[inline(always)]
+    fn narrow_usual(values: &[f64; LANES], seen: &mut Magnitudes, out: &mut [Self; LANES]) {
+        for (narrow, value) in out.iter_mut().zip(values) {
+            *narrow = *value as f32;
+        }
+        seen.add(&out.map(f32::to_bits));
+    }
 }
 
 impl Element for bf16 {
     const DTYPE: DType = DType::Bf16;
+
+    const LIMITS: Limits = Limits {
+        zero_up_to: f64::from_bits(0x3790_0000_0000_0000), // 2^-134
+        usual_from: f32::MIN_POSITIVE as f64,
+        infinite_from: f64::from_bits(0x47ef_f000_0000_0000), // 2^128 - 2^119
+        magnitudes: 0x0080_0000..0x7f7f_8000,
+    };
 
     views!(Bf16);
 
@@ -272,6 +244,13 @@ impl Element for bf16 {
 
 impl Element for f16 {
     const DTYPE: DType = DType::F16;
+
+    const LIMITS: Limits = Limits {
+        zero_up_to: f64::from_bits(0x3e60_0000_0000_0000), // 2^-25
+        usual_from: f32::MIN_POSITIVE as f64,
+        infinite_from: 65520.0,
+        magnitudes: 0x3300_0001..0x477f_f000,
+    };
 
     views!(F16);
 
@@ -380,23 +359,6 @@ impl Simd {
         assert_eq!(values.len(), out.len(), "slices of different length");
         self.run(Widen { values, out });
     }
-
-    /// Rounds a slice once, to nearest, ties to even.
-    ///
-    /// # Panics
-    /// If the slices differ in length.
-    ///
-    /// ```
-    /// use mergecore_tensor::{Simd, bf16};
-    ///
-    /// let mut narrow = [bf16::ZERO; 2];
-    /// Simd::detect().narrow(&[0.5, 1.0 / 3.0], &mut narrow);
-    /// assert_eq!(narrow.map(f32::from), [0.5, 0.333984375]);
-    /// ```
-    pub fn narrow<T: Element>(self, values: &[f64], out: &mut [T]) {
-        assert_eq!(values.len(), out.len(), "slices of different length");
-        self.run(Narrow { values, out });
-    }
 }
 
 struct Widen<'a, T> {
@@ -411,23 +373,6 @@ impl<T: Element> Vectorize for Widen<'_, T> {
     fn vectorize(self) {
         for (wide, value) in self.out.iter_mut().zip(self.values) {
             *wide = value.widen();
-        }
-    }
-}
-
-struct Narrow<'a, T> {
-    values: &'a [f64],
-    out: &'a mut [T],
-}
-
-impl<T: Element> Vectorize for Narrow<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn vectorize(self) {
-        // Short runs, lest one unusual value make many slow.
-        for (out, values) in self.out.chunks_mut(512).zip(self.values.chunks(512)) {
-            narrow_run(values, out);
         }
     }
 }

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::{DType, Element, NonFinite, Simd};
+use crate::{DType, Element, Found, Losses, Simd};
 
 /// A run of elements of one float dtype, as they are stored.
 ///
@@ -123,13 +123,13 @@ impl<'a> Elements<'a> {
     /// Looks for NaN and infinite values; `None` where all are finite.
     ///
     /// ```
-    /// use mergecore_tensor::{Elements, NonFinite, Simd};
+    /// use mergecore_tensor::{Elements, Found, Simd};
     ///
     /// let row = [1.0f32, f32::INFINITY, f32::NAN];
     /// let found = Elements::from(&row[..]).find_nonfinite(Simd::detect());
-    /// assert_eq!(found, Some(NonFinite { count: 2, first: 1 }));
+    /// assert_eq!(found, Some(Found { count: 2, first: 1 }));
     /// ```
-    pub fn find_nonfinite(&self, simd: Simd) -> Option<NonFinite> {
+    pub fn find_nonfinite(&self, simd: Simd) -> Option<Found> {
         each!(Elements, self, slice => crate::nonfinite::find(simd, slice))
     }
 }
@@ -213,12 +213,21 @@ impl<'a> ElementsMut<'a> {
         }
     }
 
-    /// Rounds values once, to nearest, ties to even, as [`Element::narrow`] does.
+    /// Rounds values once, to nearest, ties to even, as [`Element::narrow`] does; yields what
+    /// was lost beyond rounding.
     ///
     /// # Panics
     /// If `values` is of another length.
-    pub fn narrow(&mut self, simd: Simd, values: &[f64]) {
-        each!(ElementsMut, self, slice => simd.narrow(values, slice));
+    ///
+    /// ```
+    /// use mergecore_tensor::{ElementsMut, Simd, f16};
+    ///
+    /// let mut stored = [f16::ZERO; 2];
+    /// let losses = ElementsMut::from(&mut stored[..]).narrow(Simd::detect(), &[1.0, 1e5]);
+    /// assert_eq!(losses.nonfinite.map(|found| found.first), Some(1));
+    /// ```
+    pub fn narrow(&mut self, simd: Simd, values: &[f64]) -> Losses {
+        each!(ElementsMut, self, slice => simd.narrow(values, slice))
     }
 
     /// The bytes, little-endian.

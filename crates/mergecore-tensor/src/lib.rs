@@ -5,6 +5,8 @@ mod bytes;
 mod dtype;
 mod element;
 mod elements;
+mod found;
+mod narrow;
 mod nonfinite;
 mod simd;
 
@@ -13,8 +15,9 @@ compile_error!("checkpoints are little-endian, and so is every CPU that this cra
 
 pub use bytes::{narrow_bytes, widen_bytes};
 pub use dtype::{DType, ParseDTypeError};
-pub use element::{Element, narrow_run};
+pub use element::Element;
 pub use elements::{Elements, ElementsMut};
+pub use found::{Found, Losses};
 pub use half::{bf16, f16};
-pub use nonfinite::NonFinite;
+pub use narrow::narrow_run;
 pub use simd::{Simd, Vectorize};

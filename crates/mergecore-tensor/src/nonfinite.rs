@@ -1,33 +1,13 @@
 //! NaN and infinity, found before they spread.
 
-use crate::{Element, Simd, Vectorize};
-
-/// How many values of a slice are NaN or infinite, and where the first stands.
-///
-/// ```
-/// use mergecore_tensor::{Elements, Simd};
-///
-/// let row = [1.0, f64::INFINITY, f64::NAN];
-/// if let Some(found) = Elements::from(&row[..]).find_nonfinite(Simd::detect()) {
-///     assert_eq!((found.count, found.first), (2, 1));
-/// }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NonFinite {
-    /// Number of NaN and infinite values; at least one.
-    pub count: u64,
-    /// Index of the first.
-    pub first: u64,
-}
+use crate::{Element, Found, Simd, Vectorize};
 
 /// Counting without an early exit vectorises; the search runs only on a hit.
-pub(crate) fn find<T: Element>(simd: Simd, values: &[T]) -> Option<NonFinite> {
+pub(crate) fn find<T: Element>(simd: Simd, values: &[T]) -> Option<Found> {
     if simd.run(AllFinite(values)) {
         return None;
     }
-    let count = values.iter().filter(|value| !value.is_finite()).count() as u64;
-    let first = values.iter().position(|value| !value.is_finite())? as u64;
-    Some(NonFinite { count, first })
+    Found::among(values.iter().map(|value| !value.is_finite()))
 }
 
 struct AllFinite<'a, T>(&'a [T]);
@@ -64,7 +44,7 @@ mod tests {
         values[313] = f32::NAN;
         values[999] = f32::NEG_INFINITY;
         for simd in Simd::available() {
-            assert_eq!(find(simd, &values), Some(NonFinite { count: 2, first: 313 }));
+            assert_eq!(find(simd, &values), Some(Found { count: 2, first: 313 }));
         }
     }
 }

@@ -21,6 +21,8 @@ mod library;
 mod many_tensors;
 #[path = "merge/masks.rs"]
 mod masks;
+#[path = "merge/numbers.rs"]
+mod numbers;
 #[path = "merge/parameters.rs"]
 mod parameters;
 #[path = "merge/problems.rs"]

@@ -180,6 +180,29 @@ fn all_nonfinite_elements_are_counted() {
 }
 
 #[test]
+fn results_that_float16_cannot_hold() {
+    let folder = Folder::new();
+    for name in ["a", "b"] {
+        let mut large = tensors(1.0);
+        let data = &mut large.get_mut(Q_PROJ).unwrap().2;
+        for (index, value) in [(4, 1e-9f32), (6, 1e5), (9, -2e5)] {
+            data[4 * index..][..4].copy_from_slice(&value.to_le_bytes());
+        }
+        folder.write_model(name, &config(), &large);
+    }
+    let recipe = format!("{LINEAR}dtype: float16\n");
+    let (size, way_out) = ("2 of its 16 elements, the first at index 6", "bfloat16, float32");
+    folder.fails_halfway(&[], &recipe, &[Q_PROJ, "as F16", size, way_out, "--allow-nonfinite"]);
+    let (code, _, stderr) = folder.merge(&recipe, &["--allow-nonfinite"]);
+    assert_eq!(code, 0, "{stderr}");
+    let note = format!("note: the merged tensor `{Q_PROJ}` (F16) holds NaN or infinity in {size}");
+    assert!(stderr.contains(&note), "{stderr}");
+    let zero: Vec<_> = stderr.lines().filter(|line| line.contains("became zero")).collect();
+    let [note] = zero[..] else { panic!("{stderr}") };
+    assert!(note.starts_with("note: ") && note.contains("too small for F16"), "{note}");
+}
+
+#[test]
 fn integers_that_agree_are_copied() {
     let folder = Folder::new();
     for name in ["a", "b"] {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use mergecore_io::{CheckpointWriter, IoError};
 use mergecore_kernel::{Elements, ElementsMut, Simd, Worker};
-use mergecore_tensor::{DType, NonFinite};
+use mergecore_tensor::DType;
 use zerocopy::IntoBytes;
 
 use crate::plan::TensorInput;
@@ -182,12 +182,4 @@ impl Buffer {
     pub(super) fn elements_mut(&mut self) -> ElementsMut<'_> {
         ElementsMut::from_bytes(self.dtype, self.bytes_mut()).expect("whole, aligned floats")
     }
-}
-
-/// The findings of two runs of one tensor together.
-pub(super) fn join(known: Option<NonFinite>, new: NonFinite) -> Option<NonFinite> {
-    Some(known.map_or(new, |known| NonFinite {
-        count: known.count + new.count,
-        first: known.first.min(new.first),
-    }))
 }

@@ -1,6 +1,7 @@
 //! From a plan to a checkpoint, chunk by chunk.
 
 mod chunk;
+mod findings;
 mod memory;
 mod record;
 mod schedule;
@@ -24,6 +25,7 @@ use chunk::{MAX_WAITING, Writer};
 use record::Record;
 use schedule::Schedule;
 
+pub(crate) use findings::Findings;
 pub(crate) use tensor::Outcome;
 
 /// What a merge did.
@@ -80,7 +82,7 @@ impl MergePlan {
     /// written or does not fit on the disk, another merge writes to it or has left its work
     /// there (and is not to be discarded: [`MergeOptions::restart`]), the
     /// model card's template is not valid, threads cannot be started, reading or writing
-    /// fails, an input holds NaN or infinity, integer tensors differ, a kernel refuses
+    /// fails, an input or an output would hold NaN or infinity, integer tensors differ, a kernel refuses
     /// its data, a model's file changes meanwhile, or the merge is cancelled. There is no new
     /// output then, and an old one is as it was.
     ///
@@ -151,6 +153,7 @@ impl MergePlan {
                 self.tensors.len()
             ));
         }
+        notes.extend(findings::flushed_note(self, &outcomes));
         notes.extend(outcomes.into_iter().flat_map(|outcome| outcome.notes));
         Ok(MergeReport {
             output,

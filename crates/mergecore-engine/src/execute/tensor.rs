@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use mergecore_kernel::{
-    Apply, ErasedPartial, ErasedScan, Extent, KernelError, Order, Step, blocks,
+    Apply, ErasedPartial, ErasedScan, Extent, Found, KernelError, Losses, Order, Step, blocks,
 };
-use mergecore_tensor::NonFinite;
 use serde::{Deserialize, Serialize};
 
 use super::Job;
-use super::chunk::{Buffers, join};
+use super::chunk::Buffers;
+use super::findings::Findings;
 use crate::EngineError;
 use crate::hash::{PieceHasher, TensorHash};
 use crate::plan::{Operation, PlannedTensor};
@@ -29,6 +29,7 @@ pub(crate) struct TensorHashes {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) hashes: TensorHashes,
+    pub(crate) findings: Findings,
     /// What the user should know.
     pub(crate) notes: Vec<String>,
 }
@@ -102,7 +103,9 @@ struct State {
     /// that reads every element does.
     inspect: bool,
     inspected: bool,
-    nonfinite: Vec<Option<NonFinite>>,
+    nonfinite: Vec<Option<Found>>,
+    /// What the output lost in rounding.
+    losses: Losses,
     /// First element at which an input differs from the first one, and which.
     differs: Option<(u64, usize)>,
     /// Partials of a scan in any order: one a worker.
@@ -132,6 +135,7 @@ impl<'a> Active<'a> {
                 inspect: false,
                 inspected: false,
                 nonfinite: vec![None; tensor.inputs.len()],
+                losses: Losses::default(),
                 differs: None,
                 by_worker: BTreeMap::new(),
                 waiting: BTreeMap::new(),
@@ -321,7 +325,11 @@ impl<'a> Active<'a> {
         let Buffers { worker, inputs, output, .. } = buffers;
         output.resize(self.tensor.dtype, (elements.end - elements.start) as usize);
         let inputs = inputs.part(elements);
-        worker.apply(apply, elements.start, self.extent, &inputs, &mut output.elements_mut());
+        let out = &mut output.elements_mut();
+        let losses = worker.apply(apply, elements.start, self.extent, &inputs, out);
+        if !losses.is_none() {
+            self.state().losses.add(0, losses);
+        }
         self.hash_inputs(elements, buffers);
         self.write(elements, buffers);
     }
@@ -333,9 +341,8 @@ impl<'a> Active<'a> {
         }
         for (index, input) in buffers.inputs.part(elements).into_iter().enumerate() {
             if let Some(found) = input.find_nonfinite(job.options.simd) {
-                let first = elements.start + found.first;
                 let known = &mut self.state().nonfinite[index];
-                *known = join(*known, NonFinite { first, ..found });
+                *known = Found::join(*known, Some(found.after(elements.start)));
             }
         }
     }
@@ -397,41 +404,17 @@ impl<'a> Active<'a> {
                 index,
             });
         }
-        let found =
-            state.nonfinite.iter().enumerate().find_map(|(input, found)| Some((input, (*found)?)));
-        match found {
-            Some((input, found)) if !job.options.allow_nonfinite => Err(EngineError::NonFinite {
-                tensor: self.tensor.inputs[input].name.clone(),
-                model: name(input),
-                count: found.count,
-                len: self.extent.len(),
-                first: found.first,
-            }),
-            _ => Ok(()),
-        }
+        let findings = Findings::new(&state.nonfinite, state.losses);
+        drop(state);
+        findings.check(job, self.tensor)
     }
 
     pub(super) fn outcome(&self, job: &Job<'_>) -> Outcome {
-        Outcome { hashes: self.hashes(), notes: self.notes(job) }
-    }
-
-    /// What the user should know of this tensor.
-    fn notes(&self, job: &Job<'_>) -> Vec<String> {
         let state = self.state();
-        let note = |(input, found): (usize, &Option<NonFinite>)| {
-            let input = &self.tensor.inputs[input];
-            let model = job.plan.models[input.model].name();
-            found.map(|found| {
-                format!(
-                    "tensor `{}` of `{model}` holds NaN or infinity in {} of its {} elements, the first at index {}",
-                    input.name,
-                    found.count,
-                    self.extent.len(),
-                    found.first
-                )
-            })
-        };
-        state.nonfinite.iter().enumerate().filter_map(note).collect()
+        let findings = Findings::new(&state.nonfinite, state.losses);
+        drop(state);
+        let notes = findings.notes(job.plan, self.tensor);
+        Outcome { hashes: self.hashes(), findings, notes }
     }
 
     fn hashes(&self) -> TensorHashes {

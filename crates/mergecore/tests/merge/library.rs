@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use mergecore::{
-    CancelFlag, EngineError, Error, KernelError, MergeOptions, ProgressCallback, Registry,
-};
+use mergecore::{CancelFlag, EngineError, Error, KernelError, MergeOptions, ProgressCallback};
 use mergecore_kernel::{
     Apply, Binding, DefaultValue, Extent, Inputs, Kernel, Method, Order, Parameter, ParameterKind,
     Scan, Scope, Step, Tile,
@@ -414,26 +412,4 @@ fn a_refused_merge_leaves_nothing() {
     let report = folder.merge_with(recipe, "out", &tolerant).unwrap();
     assert!(report.notes.iter().any(|note| note.contains("`model.norm.weight`")));
     assert_eq!((report.resumed, folder.names()), (6, vec!["a".into(), "nan".into(), "out".into()]));
-}
-
-#[test]
-fn what_programs_hold_can_cross_threads() {
-    fn check<T: Send + Sync>() {}
-    check::<mergecore::MergeConfig>();
-    check::<MergeOptions>();
-    check::<CancelFlag>();
-    check::<ProgressCallback>();
-    check::<mergecore::Progress>();
-    check::<mergecore::MergePlan>();
-    check::<mergecore::MergeReport>();
-    check::<mergecore::Checkpoint>();
-    check::<mergecore::StoredTensor>();
-    check::<Registry>();
-    check::<Error>();
-    check::<EngineError>();
-    check::<KernelError>();
-    check::<mergecore::ConfigError>();
-    check::<mergecore::IoError>();
-    check::<(mergecore::Linear, mergecore::Slerp, mergecore::TaskArithmetic)>();
-    check::<(mergecore::Ties, mergecore::Dare)>();
 }

@@ -1,0 +1,117 @@
+//! Whatever programs hold can cross threads.
+
+use mergecore::*;
+
+fn cross_threads<T: Send + Sync + ?Sized>() {}
+
+macro_rules! all_cross_threads {
+    ($($name:ident => $type:ty),* $(,)?) => {
+        {
+            $(cross_threads::<$type>();)*
+            [$(stringify!($name)),*]
+        }
+    };
+}
+
+/// Every name of a type or of a trait that lib.rs exports, and one such type.
+#[test]
+fn every_public_type_is_send_and_sync() {
+    let known = all_cross_threads! {
+        Architecture => Architecture,
+        CancelFlag => CancelFlag,
+        CardError => CardError,
+        Checkpoint => Checkpoint,
+        Companion => Companion,
+        CompanionKind => CompanionKind,
+        Conditional => Conditional,
+        ConfigError => ConfigError,
+        Dare => Dare,
+        DType => DType,
+        Element => f32,
+        EngineError => EngineError,
+        Error => Error,
+        Fault => Fault,
+        FloatType => FloatType,
+        InputModel => InputModel,
+        IoError => IoError,
+        KernelError => KernelError,
+        Layout => Layout,
+        Linear => Linear,
+        ManifestError => ManifestError,
+        MergeConfig => MergeConfig,
+        MergeInput => MergeInput,
+        MergeOptions => MergeOptions,
+        MergePlan => MergePlan,
+        MergeReport => MergeReport,
+        Method => dyn Method,
+        Model => Model,
+        ModelCardOptions => ModelCardOptions,
+        ModelCardTemplate => ModelCardTemplate,
+        ModelLocation => ModelLocation,
+        ModelLocator => ModelLocator,
+        ModelNotFound => ModelNotFound,
+        ModelRef => ModelRef,
+        Module => Module,
+        ModuleInput => ModuleInput,
+        OpenError => OpenError,
+        Operation => Operation,
+        OutputSlice => OutputSlice,
+        Parameters => Parameters,
+        Place => Place,
+        PlannedTensor => PlannedTensor,
+        Progress => Progress,
+        ProgressCallback => ProgressCallback,
+        RecipePath => RecipePath,
+        Registry => Registry,
+        Reproduction => Reproduction,
+        Rescale => Rescale,
+        Result => Result<()>,
+        Role => Role<'_>,
+        Scalar => Scalar,
+        Setting => Setting,
+        Simd => Simd,
+        SliceSource => SliceSource,
+        Slerp => Slerp,
+        Stack => Stack,
+        Storage => Storage,
+        StorageCall => StorageCall<'_>,
+        StorageHook => dyn StorageHook,
+        StoredTensor => StoredTensor,
+        StreamKey => StreamKey,
+        Tally => Tally,
+        TaskArithmetic => TaskArithmetic,
+        TensorInput => TensorInput,
+        TensorSource => dyn TensorSource,
+        Ties => Ties,
+        Value => Value,
+        Verification => Verification,
+        bf16 => bf16,
+        f16 => f16,
+    };
+    #[cfg(feature = "hub")]
+    let of_hub = all_cross_threads! { HubCache => HubCache, HubError => HubError };
+    #[cfg(not(feature = "hub"))]
+    let of_hub = ["HubCache", "HubError"];
+    let exports = include_str!("../src/lib.rs").split("pub use ").skip(1);
+    let exports = exports.filter_map(|rest| rest.split(';').next());
+    let names =
+        exports.flat_map(|export| export.split(|c: char| !(c.is_alphanumeric() || c == '_')));
+    let types: Vec<&str> = names
+        .filter(|name| name.starts_with(char::is_uppercase) || name.ends_with("f16"))
+        .collect();
+    assert!(types.len() > 60, "{types:?}");
+    for name in types {
+        assert!(known.contains(&name) || of_hub.contains(&name), "`{name}` is not in this list");
+    }
+}
+
+/// What the traits of one's own kernels, and the drivers of them, are made of.
+#[test]
+fn so_is_what_kernels_are_written_with() {
+    cross_threads::<kernel::Combination>();
+    cross_threads::<(kernel::Extent, kernel::Simd, kernel::Losses, kernel::Worker)>();
+    cross_threads::<dyn kernel::Kernel>();
+    cross_threads::<dyn kernel::Apply>();
+    cross_threads::<dyn kernel::ErasedScan>();
+    cross_threads::<kernel::Step>();
+}
