@@ -478,7 +478,8 @@ impl EngineError {
             | EngineError::Cancelled
             | EngineError::Several { .. }
             | EngineError::PartialDiffers { .. }
-            | EngineError::Manifest(_) => None,
+            | EngineError::Manifest(_)
+            | EngineError::NonFiniteOutput { .. } => None,
         }
     }
 
