@@ -5,6 +5,8 @@
 mod architectures;
 #[path = "merge/card.rs"]
 mod card;
+#[path = "merge/check.rs"]
+mod check;
 #[path = "merge/errors/mod.rs"]
 mod errors;
 #[path = "merge/faults.rs"]

@@ -1,11 +1,15 @@
 //! What a program that merges meets: progress, cancelling, manifest, methods and
 //! threads of its own.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mergecore::{CancelFlag, EngineError, Error, KernelError, MergeOptions, ProgressCallback};
+use mergecore::{
+    CancelFlag, EngineError, Error, KernelError, MergeOptions, ProgressCallback, Storage,
+    StorageCall, StorageHook,
+};
 use mergecore_kernel::{
     Apply, Binding, DefaultValue, Extent, Inputs, Kernel, Method, Order, Parameter, ParameterKind,
     Scan, Scope, Step, Tile,
@@ -82,6 +86,60 @@ fn cancelling_leaves_work_to_go_on_with_and_no_output() {
     let options = MergeOptions { cancel: Some(cancel), seed: 9, ..threads(2) };
     folder.merge_with(TIES, "out", &options).unwrap_err();
     assert!(folder.read("out") == kept);
+}
+
+/// A disk that takes its time to say that weights are on it.
+struct SlowSync;
+
+impl StorageHook for SlowSync {
+    fn before(&self, call: &StorageCall<'_>) -> std::io::Result<()> {
+        let is_weights = |path: &Path| path.extension().is_some_and(|end| end == "safetensors");
+        if matches!(call, StorageCall::Sync { path } if is_weights(path)) {
+            std::thread::sleep(Duration::from_secs(3));
+        }
+        Ok(())
+    }
+}
+
+/// Wherever it is: while it merges, or waits for the disk. The median of several, for other
+/// programs may be busy.
+#[test]
+fn cancelling_takes_less_than_a_tenth_of_a_second() {
+    let folder = Folder::in_memory();
+    folder.write_random(39);
+    let slow = Storage::with_hook(Arc::new(SlowSync));
+    // How far it is to have come, and how long it is given to come to the sync.
+    for (storage, part, wait) in [(Storage::default(), 0.3, 0), (slow, 1.0, 300)] {
+        let mut times = Vec::new();
+        for _ in 0..7 {
+            let cancel = CancelFlag::new();
+            let (asked, told) = mpsc::channel();
+            let (pull, once) = (cancel.clone(), Mutex::new(Some(asked)));
+            let progress = ProgressCallback::new(move |progress| {
+                let far = progress.bytes_done as f64 >= part * progress.bytes_total as f64;
+                if far && let Some(asked) = once.lock().unwrap().take() {
+                    let pull = pull.clone();
+                    std::thread::spawn(move || {
+                        std::thread::sleep(Duration::from_millis(wait));
+                        asked.send(Instant::now()).unwrap();
+                        pull.cancel();
+                    });
+                }
+            });
+            let options = MergeOptions {
+                progress: Some(progress),
+                cancel: Some(cancel),
+                restart: true,
+                storage: storage.clone(),
+                ..threads(2)
+            };
+            let error = folder.merge_with(TIES, "cancelled", &options).unwrap_err();
+            assert!(matches!(error, Error::Merge(EngineError::Cancelled)), "{error}");
+            times.push(told.recv().unwrap().elapsed());
+        }
+        times.sort();
+        assert!(times[3] < Duration::from_millis(100), "{times:?}");
+    }
 }
 
 #[test]
