@@ -1,5 +1,7 @@
 //! The command from outside: every way a merge is refused, and what it prints.
 
+#[path = "cli/checks.rs"]
+mod checks;
 #[path = "cli/commands.rs"]
 mod commands;
 #[path = "cli/hub.rs"]

@@ -150,7 +150,7 @@ fn help_teaches() {
     for part in ["Examples:", "merge_method: ties", "HF_HUB_CACHE", "dare_ties", "Exit status"] {
         assert!(help.contains(part), "no {part:?} in: {help}");
     }
-    for command in ["merge", "plan", "inspect", "completions", "man"] {
+    for command in ["merge", "plan", "inspect", "verify", "reproduce", "completions", "man"] {
         let help = ok(&folder, &[command, "--help"]);
         assert!(help.contains("Examples:"), "{help}");
     }
