@@ -6,7 +6,7 @@
 //! tensors are not hashed, the files are synced before a line is written.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mergecore_io::{CheckpointWriter, Journal, StagedDir};
@@ -35,14 +35,15 @@ struct Line {
 pub(super) struct Record<'a> {
     staged: &'a StagedDir,
     hashed: bool,
-    state: Mutex<State>,
+    /// Done, but not yet in the journal, and perhaps not yet in the files.
+    pending: Mutex<Vec<(usize, Outcome)>>,
+    /// Held by who writes, which may take a sync.
+    written: Mutex<Written>,
 }
 
-struct State {
+struct Written {
     journal: Journal,
-    /// Done, but not yet in the journal, and perhaps not yet in the files.
-    pending: Vec<(usize, Outcome)>,
-    written: Instant,
+    at: Instant,
 }
 
 impl<'a> Record<'a> {
@@ -61,8 +62,8 @@ impl<'a> Record<'a> {
         let (journal, lines) = Journal::open(&path, &options.storage)?;
         let done = found(&identity, &lines, staged, options)?;
         let record = |journal| {
-            let state = State { journal, pending: Vec::new(), written: Instant::now() };
-            Record { staged, hashed: options.hash, state: Mutex::new(state) }
+            let written = Mutex::new(Written { journal, at: Instant::now() });
+            Record { staged, hashed: options.hash, pending: Mutex::default(), written }
         };
         if let Some(done) = done {
             return Ok((record(journal), done));
@@ -77,19 +78,22 @@ impl<'a> Record<'a> {
 
     /// Notes a tensor whose chunks are all computed.
     pub(super) fn complete(&self, tensor: usize, outcome: &Outcome) {
-        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.pending.push((tensor, outcome.clone()));
+        self.pending().push((tensor, outcome.clone()));
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Vec<(usize, Outcome)>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down what is pending and in the files, if it is time.
     pub(super) fn write(&self, writer: &CheckpointWriter) -> Result<(), EngineError> {
         // Whoever has the lock is writing.
-        let Ok(mut state) = self.state.try_lock() else { return Ok(()) };
+        let Ok(mut written) = self.written.try_lock() else { return Ok(()) };
         let every = if self.hashed { EVERY } else { EVERY_SYNCED };
-        if state.pending.is_empty() || state.written.elapsed() < every {
-            return Ok(());
+        match written.at.elapsed() < every {
+            true => Ok(()),
+            false => self.write_pending(&mut written, writer),
         }
-        self.write_pending(&mut state, writer)
     }
 
     /// The same now. Where that would take a sync, which takes its time, only if there is.
@@ -101,19 +105,17 @@ impl<'a> Record<'a> {
         if in_a_hurry && !self.hashed {
             return Ok(());
         }
-        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.write_pending(state, writer)
+        let written = &mut *self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_pending(written, writer)
     }
 
     fn write_pending(
         &self,
-        state: &mut State,
+        written: &mut Written,
         writer: &CheckpointWriter,
     ) -> Result<(), EngineError> {
-        let (ready, pending): (Vec<_>, Vec<_>) = std::mem::take(&mut state.pending)
-            .into_iter()
-            .partition(|(tensor, _)| writer.is_written(*tensor));
-        state.pending = pending;
+        let in_files = |(tensor, _): &mut (usize, Outcome)| writer.is_written(*tensor);
+        let ready: Vec<(usize, Outcome)> = self.pending().extract_if(.., in_files).collect();
         if ready.is_empty() {
             return Ok(());
         }
@@ -124,8 +126,8 @@ impl<'a> Record<'a> {
             serde_json::to_string(&Line { tensor, outcome }).expect("names and numbers are JSON")
         };
         let lines: Vec<String> = ready.into_iter().map(line).collect();
-        state.journal.append(lines.iter().map(String::as_str))?;
-        state.written = Instant::now();
+        written.journal.append(lines.iter().map(String::as_str))?;
+        written.at = Instant::now();
         self.staged.keep();
         Ok(())
     }
