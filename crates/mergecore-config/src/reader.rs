@@ -1,7 +1,7 @@
 //! The walk over a [`Node`] tree: where it stands, what it may find, what it says if it
 //! finds something else.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::error::ConfigError;
 use crate::node::{Node, quoted};
@@ -12,15 +12,21 @@ use crate::suggest::nearest;
 
 pub(crate) type Result<T> = std::result::Result<T, ConfigError>;
 
+/// Notes that name their place. Each is a parse of the recipe, so that a long recipe of
+/// nothing but such keys would take minutes.
+const MAX_NOTES: usize = 50;
+
 /// What a whole walk shares.
 pub(crate) struct Reader<'a> {
     source: Option<&'a Source>,
     notes: RefCell<Vec<Note>>,
+    /// How many there were to make besides.
+    more: Cell<usize>,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(source: Option<&'a Source>) -> Self {
-        Self { source, notes: RefCell::default() }
+        Self { source, notes: RefCell::default(), more: Cell::default() }
     }
 
     pub(crate) fn root<'r>(&'r self, node: &'r Node) -> Cursor<'r> {
@@ -28,7 +34,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn into_notes(self) -> Vec<Note> {
-        self.notes.into_inner()
+        let (mut notes, more) = (self.notes.into_inner(), self.more.get());
+        if more > 0 {
+            let place = Place::new(self.source.and_then(Source::file), None, RecipePath::root());
+            let are = if more == 1 { "key has" } else { "keys have" };
+            notes.push(Note::new(place, format!("{more} more {are} no effect for such reasons")));
+        }
+        notes
     }
 
     fn place(&self, path: &RecipePath, target: Target) -> Place {
@@ -58,7 +70,12 @@ impl<'r> Cursor<'r> {
 
     /// Notes that this key has no effect.
     pub(crate) fn note(&self, text: &str) {
-        self.reader.notes.borrow_mut().push(Note::new(*self.key_place(), text));
+        let Reader { notes, more, .. } = self.reader;
+        if notes.borrow().len() == MAX_NOTES {
+            more.set(more.get() + 1);
+        } else {
+            notes.borrow_mut().push(Note::new(*self.key_place(), text));
+        }
     }
 
     pub(crate) fn wrong(&self, expected: &'static str) -> ConfigError {

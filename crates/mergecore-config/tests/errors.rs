@@ -367,3 +367,25 @@ fn through_serde_errors_carry_the_path() {
     let error = serde_yaml::from_str::<MergeConfig>("a: 1\na: 2\n").unwrap_err();
     assert!(error.to_string().contains("the key `a` appears twice"));
 }
+
+/// Found by fuzzing: only a line feed counted as the end of a line.
+#[test]
+fn an_unprintable_character_is_placed_after_any_end_of_line() {
+    let error = MergeConfig::from_yaml_str("a: 1\r\nb: 2\rc: 3\u{2028}d: é\u{3}").unwrap_err();
+    assert!(matches!(&error, ConfigError::Syntax { .. }));
+    assert_eq!(at(&error), (4, 5, "the recipe".into()));
+}
+
+/// Each note was a parse of the whole recipe: a megabyte of such keys took minutes.
+#[test]
+fn a_recipe_of_nothing_but_keys_without_effect_is_read_in_time() {
+    let slice = "  - {residual_weight: 0, sources: [{model: a, layer_range: [0, 1]}]}\n";
+    let text = format!("merge_method: passthrough\nslices:\n{}", slice.repeat(10_000));
+    let started = std::time::Instant::now();
+    let config = MergeConfig::from_yaml_str(&text).unwrap();
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    let (last, others) = config.notes().split_last().unwrap();
+    assert!(others.iter().all(|note| note.place().line().is_some()));
+    let more = format!("{} more keys have no effect", 10_000 - others.len());
+    assert!(last.text().contains(&more), "{last}");
+}

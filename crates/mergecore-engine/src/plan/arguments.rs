@@ -63,6 +63,39 @@ const PLANNED_METHODS: [&str; 13] = [
     "sce",
 ];
 
+/// Notes on parameters that name their place. Each is a parse of the recipe, so that a long
+/// recipe of nothing but such parameters would take minutes.
+const MAX_NOTES: usize = 50;
+
+/// Notes on parameters without effect: the first ones in full, the others counted.
+struct WithoutEffect<'a> {
+    config: &'a MergeConfig,
+    notes: &'a mut Vec<String>,
+    count: usize,
+}
+
+impl<'a> WithoutEffect<'a> {
+    fn new(config: &'a MergeConfig, notes: &'a mut Vec<String>) -> Self {
+        WithoutEffect { config, notes, count: 0 }
+    }
+
+    /// That the parameter at `path` has no effect, and why.
+    fn note(&mut self, path: &RecipePath, name: &str, why: std::fmt::Arguments<'_>) {
+        self.count += 1;
+        if self.count <= MAX_NOTES {
+            let place = self.config.place_of_key(path);
+            self.notes.push(format!("{place}: `{name}` has no effect: {why}"));
+        }
+    }
+
+    fn finish(self) {
+        if let more @ 1.. = self.count.saturating_sub(MAX_NOTES) {
+            let have = if more == 1 { "parameter has" } else { "parameters have" };
+            self.notes.push(format!("{more} more {have} no effect for such reasons"));
+        }
+    }
+}
+
 /// The recipe's method.
 pub(super) fn method(
     config: &MergeConfig,
@@ -96,43 +129,42 @@ pub(super) fn check_names(
     method: &dyn Method,
     notes: &mut Vec<String>,
 ) -> Result<(), EngineError> {
+    let mut without_effect = WithoutEffect::new(config, notes);
     for site in sites(config) {
         let levels = config.levels(site);
         // The first level is the site's own.
         let Some(Level { parameters, path }) = levels.first() else { continue };
         for (name, _) in parameters.iter() {
             let path = path.key(name);
-            // Only where there is something to say: each place is a parse of the recipe.
-            let place = || config.place_of_key(&path);
             let taken = method.parameters().iter().find(|parameter| parameter.name == name);
             if let Some(parameter) = taken {
                 if parameter.scope == Scope::Shared && site.input.is_some() {
-                    notes.push(format!(
-                        "{}: `{name}` has no effect: {} has one value for all models, which belongs in `parameters` beside or above the list of models",
-                        place(),
-                        method.name()
-                    ));
+                    without_effect.note(
+                        &path,
+                        name,
+                        format_args!("{} has one value for all models, which belongs in `parameters` beside or above the list of models", method.name()),
+                    );
                 }
                 continue;
             }
             if let Some((_, reason)) = WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
-                notes.push(format!("{}: `{name}` has no effect: {reason}", place()));
+                without_effect.note(&path, name, format_args!("{reason}"));
                 continue;
             }
             let others = || registry.methods().flat_map(|other| other.parameters()).map(|p| p.name);
             if others().chain(KNOWN_ELSEWHERE).any(|known| known == name) {
-                notes.push(format!(
-                    "{}: `{name}` has no effect: {} does not take it",
-                    place(),
-                    method.name()
-                ));
+                without_effect.note(
+                    &path,
+                    name,
+                    format_args!("{} does not take it", method.name()),
+                );
                 continue;
             }
             let own = method.parameters().iter().map(|parameter| parameter.name);
             let suggestion = nearest(name, own.clone())
                 .or_else(|| nearest(name, others().chain(KNOWN_ELSEWHERE)));
             return Err(EngineError::UnknownParameter {
-                place: Box::new(place()),
+                place: Box::new(config.place_of_key(&path)),
                 name: name.to_owned(),
                 suggestion: suggestion.map(str::to_owned),
                 method: method.name().to_owned(),
@@ -140,6 +172,7 @@ pub(super) fn check_names(
             });
         }
     }
+    without_effect.finish();
     Ok(())
 }
 
@@ -157,18 +190,19 @@ pub(super) fn note_base_parameters(
     let sites = sections.iter().map(|section| section.reference().site);
     let mut sites: Vec<Site> = sites.filter(|site| site.input.is_some()).collect();
     sites.dedup();
+    let mut without_effect = WithoutEffect::new(config, notes);
     for site in sites {
         // The first level is the site's own.
         let levels = config.levels(site);
         let Some(Level { parameters, path }) = levels.first() else { continue };
         for parameter in method.parameters().iter().filter(|p| p.scope == Scope::PerModel) {
             if parameters.iter().any(|(name, _)| name == parameter.name) {
-                let (place, name) =
-                    (config.place_of_key(&path.key(parameter.name)), parameter.name);
-                notes.push(format!("{place}: `{name}` has no effect: this is the base model"));
+                let (path, name) = (path.key(parameter.name), parameter.name);
+                without_effect.note(&path, name, format_args!("this is the base model"));
             }
         }
     }
+    without_effect.finish();
 }
 
 /// Where a tensor's arguments are looked up.

@@ -14,7 +14,7 @@ use super::sections::{Section, Source};
 use super::vocabulary::Vocabularies;
 use super::{Model, SharedKernel, Tally, stream_key};
 use crate::EngineError;
-use crate::architecture::{Role, is_head, is_recomputed};
+use crate::architecture::{Role, is_head, is_recomputed, layer_name};
 
 /// A tensor of the output.
 ///
@@ -281,13 +281,13 @@ impl<'a> Planner<'a, '_> {
             let last = section.layers - 1;
             let position = if last == 0 { 1.0 } else { layer as f64 / last as f64 };
             for (rest, tensor) in self.layer(reference, stack, layer) {
-                let name = format!("{prefix}.{}.{rest}", next + layer);
+                let name = layer_name(prefix, next + layer, rest);
                 let inputs = self.find(section, &name, tensor.shape(), |source| {
                     let stacks = self.models[source.model].architecture.stacks();
                     let own = stacks.get(stack).map_or(prefix, |stack| &stack.prefix);
                     match own == prefix && source.first_layer == next {
                         true => Cow::Borrowed(name.as_str()),
-                        false => Cow::Owned(format!("{own}.{}.{rest}", source.first_layer + layer)),
+                        false => Cow::Owned(layer_name(own, source.first_layer + layer, rest)),
                     }
                 })?;
                 match inputs {
@@ -363,7 +363,7 @@ impl<'a> Planner<'a, '_> {
                             continue;
                         };
                         let layer = layer - source.first_layer + reference.first_layer;
-                        Cow::Owned(format!("{}.{layer}.{rest}", stack.prefix))
+                        Cow::Owned(layer_name(&stack.prefix, layer, rest))
                     }
                     _ => Cow::Borrowed(name),
                 };
