@@ -22,7 +22,7 @@ use mergecore::{
     merge,
 };
 use mergecore_fuzz::{Bytes, INDEX, Model, Outlook, Scratch, Shape, TensorFile, add_faults};
-use mergecore_tensor::{DType, Element, Elements, Simd, bf16, f16};
+use mergecore_tensor::{DType, Element, bf16, f16, widen_bytes};
 use safetensors::SafeTensors;
 
 static SCRATCH: LazyLock<Scratch> = LazyLock::new(Scratch::new);
@@ -118,9 +118,8 @@ struct Tensor {
 
 impl Tensor {
     fn values(&self) -> Vec<f64> {
-        let elements = Elements::from_bytes(self.dtype, &self.bytes).expect("floats");
-        let mut values = vec![0.0; elements.len()];
-        elements.widen(Simd::BASELINE, &mut values);
+        let mut values = vec![0.0; self.bytes.len() / self.dtype.size()];
+        widen_bytes(self.dtype, &self.bytes, &mut values);
         values
     }
 }

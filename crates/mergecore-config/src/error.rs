@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model_ref::ModelRefError;
+use crate::node::quoted;
 use crate::place::Place;
 
 /// A recipe that cannot be used: where, what is wrong, and what to do.
@@ -85,7 +86,11 @@ pub enum ConfigError {
         place: Box<Place>,
     },
     /// A key appears twice in one mapping.
-    #[error("{place}: the key `{key}` appears twice{}; remove one of them", first_line(first))]
+    #[error(
+        "{place}: the key {} appears twice{}; remove one of them",
+        quoted(key),
+        first_line(first)
+    )]
     DuplicateKey {
         /// The second appearance.
         place: Box<Place>,
@@ -105,7 +110,7 @@ pub enum ConfigError {
         found: String,
     },
     /// A YAML tag such as `!include`.
-    #[error("{place}: the YAML tag `!{tag}` means nothing in a recipe; remove it")]
+    #[error("{place}: the YAML tag {} means nothing in a recipe; remove it", quoted(&format!("!{tag}")))]
     Tag {
         /// The tagged value.
         place: Box<Place>,
@@ -113,7 +118,7 @@ pub enum ConfigError {
         tag: String,
     },
     /// A key that has no meaning where it stands.
-    #[error("{place}: unknown key `{key}`; {}", keys(suggestion, valid))]
+    #[error("{place}: unknown key {}; {}", quoted(key), keys(suggestion, valid))]
     UnknownKey {
         /// The key.
         place: Box<Place>,

@@ -389,3 +389,21 @@ fn a_recipe_of_nothing_but_keys_without_effect_is_read_in_time() {
     let more = format!("{} more keys have no effect", 10_000 - others.len());
     assert!(last.text().contains(&more), "{last}");
 }
+
+/// Found by fuzzing: keys, tags and model references were shown as they are, line breaks too.
+#[test]
+fn every_error_is_one_line_whatever_it_quotes() {
+    for text in [
+        "? \"a\\nb\\e[31m\"\n: 1\n",
+        "\"a\\nb\": 1\n\"a\\nb\": 1\n",
+        "a: !<a%0Ab> c\n",
+        "merge_method: m\nmodels: [{model: \"a+b\\n+c\"}]\n",
+        "merge_method: m\nmodels: [{model: \"a@\\nb@c\"}]\n",
+        "merge_method: m\nmodels: [{model: \"a\\nb@\"}]\n",
+        "merge_method: m\nmodels: [{model: \"@\\nb\"}]\n",
+        "merge_method: m\nmodels: [{model: a}]\ndtype: \"b\\nf\"\n",
+    ] {
+        let message = MergeConfig::from_yaml_str(text).unwrap_err().to_string();
+        assert!(!message.contains(char::is_control), "{message:?}");
+    }
+}

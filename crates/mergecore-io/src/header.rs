@@ -154,6 +154,15 @@ pub enum HeaderError {
         /// The parser's report.
         source: serde_json::Error,
     },
+    /// Two tensors of one name.
+    #[error(
+        "the header lists tensor `{tensor}` twice, and only one of the two can be meant; the file \
+         must be written again"
+    )]
+    DuplicateTensor {
+        /// The tensor.
+        tensor: String,
+    },
     /// A dtype that cannot be read.
     #[error(
         "tensor `{tensor}` has dtype {dtype}, which is not supported; use a checkpoint stored as \
@@ -236,13 +245,13 @@ pub enum HeaderError {
 ///
 /// `bytes` holds at least the first 8 bytes and the header; what follows is not
 /// looked at. Whatever is accepted has its tensors' bytes inside the file,
-/// disjoint and without gaps. Of two entries with one name the later counts, as
-/// in other readers.
+/// disjoint and without gaps, under different names.
 ///
 /// # Errors
 ///
 /// See [`HeaderError`]. Everything that the `safetensors` crate rejects is
-/// rejected, and so are the dtypes that [`DType`] lacks.
+/// rejected, and so are the dtypes that [`DType`] lacks and two tensors of one name, of
+/// which other readers take the later without a word.
 ///
 /// ```
 /// let json = br#"{"w":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]}}"#;
@@ -308,7 +317,9 @@ fn parse_json(json: &[u8], file_len: u64) -> Result<Header, HeaderError> {
         .map_err(|error| HeaderError::NotUtf8 { position: error.valid_up_to() })?;
     let Listed { metadata, mut tensors } =
         serde_json::from_str(text).map_err(|error| explain(text, error))?;
-    keep_later(&mut tensors);
+    if let Some(tensor) = named_twice(&tensors) {
+        return Err(HeaderError::DuplicateTensor { tensor });
+    }
     tensors.sort_by(|(name, info), (other_name, other)| {
         let order = info.data_offsets.cmp(&other.data_offsets);
         order.then_with(|| natural_order(name, other_name))
@@ -350,12 +361,11 @@ fn parse_json(json: &[u8], file_len: u64) -> Result<Header, HeaderError> {
     Ok(Header { entries, metadata: metadata.unwrap_or_default(), data_start })
 }
 
-/// Of entries with one name, keeps the last.
-fn keep_later(tensors: &mut Vec<(String, Info)>) {
+/// The first name that was there before.
+fn named_twice(tensors: &[(String, Info)]) -> Option<String> {
     let mut seen = HashSet::with_capacity(tensors.len());
-    let mut last: Vec<bool> =
-        tensors.iter().rev().map(|(name, _)| seen.insert(name.as_str())).collect();
-    tensors.retain(|_| last.pop().unwrap_or(true));
+    let again = tensors.iter().find(|(name, _)| !seen.insert(name.as_str()));
+    again.map(|(name, _)| name.clone())
 }
 
 /// A header as it is written.
@@ -561,6 +571,10 @@ mod tests {
                 assert_eq!(header.metadata, metadata, "{json}");
             }
             (Err(HeaderError::Dtype { .. }), Ok(_)) | (Err(_), Err(_)) => {}
+            // The reference takes the later of the two.
+            (Err(HeaderError::DuplicateTensor { tensor }), Ok((_, reference))) => {
+                assert!(reference.info(&tensor).is_some(), "{json}");
+            }
             (found, _) => panic!("{json}: {found:?}"),
         }
     }
@@ -658,6 +672,15 @@ mod tests {
         assert!(matches!(parse("{\"a\":", 0), Err(HeaderError::Json { .. })));
         assert!(matches!(parse("[1]", 0), Err(HeaderError::Json { .. })));
         assert!(matches!(parse(&"[".repeat(100_000), 0), Err(HeaderError::Json { .. })));
+    }
+
+    /// Found by fuzzing whole directories: the later of the two was taken without a word.
+    #[test]
+    fn a_tensor_listed_twice_is_refused() {
+        let entry = r#"{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
+        let error = parse(&format!(r#"{{"a":{entry},"\u0061":{entry}}}"#), 1).unwrap_err();
+        assert!(matches!(&error, HeaderError::DuplicateTensor { tensor } if tensor == "a"));
+        assert!(error.to_string().contains("lists tensor `a` twice"), "{error}");
     }
 
     #[test]
