@@ -5,6 +5,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::brackets::too_much_work;
 use crate::error::{ConfigError, Limit};
 use crate::float_type::FloatType;
 use crate::model_ref::ModelRef;
@@ -610,11 +611,15 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
 }
 
 pub(crate) fn check_size(source: &Source) -> Result<(), ConfigError> {
-    if source.text().len() <= MAX_FILE {
-        return Ok(());
+    let too_large = |position, limit| {
+        let place = Place::new(source.file(), position, RecipePath::root());
+        Err(ConfigError::TooLarge { place: Box::new(place), limit })
+    };
+    if source.text().len() > MAX_FILE {
+        return too_large(None, Limit::File);
     }
-    Err(ConfigError::TooLarge {
-        place: Box::new(Place::new(source.file(), None, RecipePath::root())),
-        limit: Limit::File,
-    })
+    match too_much_work(source.yaml()) {
+        None => Ok(()),
+        position => too_large(position, Limit::Brackets),
+    }
 }

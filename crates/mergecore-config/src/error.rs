@@ -239,6 +239,9 @@ pub enum Limit {
     /// Levels of nesting.
     #[error("values are nested more than 64 levels deep, or an alias contains itself")]
     Depth,
+    /// Brackets within brackets, over the length of the text.
+    #[error("too many brackets are open here for the text to be read in good time")]
+    Brackets,
     /// Number of values.
     #[error("there are more than 200,000 values once aliases are written out")]
     Nodes,
@@ -285,9 +288,10 @@ impl ConfigError {
     }
 }
 
-/// The parser's words without the location that `place` already gives.
+/// The parser's words on one line, without the location that `place` already gives.
 fn problem(place: &Place, source: &serde_yaml::Error) -> String {
-    let text = source.to_string();
+    // It shows keys as they are.
+    let text = source.to_string().replace(char::is_control, " ");
     match (place.line(), place.column()) {
         (Some(line), Some(column)) => {
             text.replacen(&format!(" at line {line} column {column}"), "", 1)

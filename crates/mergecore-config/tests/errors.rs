@@ -67,6 +67,7 @@ fn too_large() {
     assert_eq!(of(&" ".repeat((1 << 20) + 1)), Limit::File);
     assert_eq!(of(&"[".repeat(10_000)), Limit::Depth);
     assert_eq!(of("a: &a [*a, *a]"), Limit::Depth);
+    assert_eq!(of(&"{a: ".repeat(250_000)), Limit::Brackets);
     assert_eq!(of(&format!("[{}]", "1,".repeat(300_000))), Limit::Nodes);
     let long = format!("- &a {}\n", "x".repeat(1 << 19)) + &"- *a\n".repeat(40);
     assert_eq!(of(&long), Limit::Text);
@@ -402,6 +403,7 @@ fn every_error_is_one_line_whatever_it_quotes() {
         "merge_method: m\nmodels: [{model: \"a\\nb@\"}]\n",
         "merge_method: m\nmodels: [{model: \"@\\nb\"}]\n",
         "merge_method: m\nmodels: [{model: a}]\ndtype: \"b\\nf\"\n",
+        "\"a\\tb\\n\": {[]: 1}\n",
     ] {
         let message = MergeConfig::from_yaml_str(text).unwrap_err().to_string();
         assert!(!message.contains(char::is_control), "{message:?}");
