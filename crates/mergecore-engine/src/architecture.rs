@@ -374,7 +374,7 @@ mod tests {
         assert!(infer(&[&largest, "big.0.w"], r#"{"n_layer": 1}"#).stacks().is_empty());
     }
 
-    /// Found by fuzzing: `k.00.w` and `k.0.w` were one tensor of one layer, and so were `h.0` and
+    /// Found with the fuzz target: `k.00.w` and `k.0.w` were one tensor of one layer, so were `h.0` and
     /// `h.0.`; a tensor was then merged under another's name.
     #[test]
     fn every_layer_tensor_gets_its_own_name_back() {
