@@ -3,7 +3,7 @@
 //!
 //! Oracle: the `safetensors` crate on a buffer of the file's length. What it rejects
 //! must be rejected; what it accepts must be accepted with the same tensors, unless a
-//! dtype is one that mergecore lacks. Accepted byte ranges must tile the data. An
+//! dtype is one that mergecore lacks or a name stands there twice. Accepted byte ranges must tile the data. An
 //! accepted index must never lead out of its directory.
 
 #![no_main]
@@ -14,6 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use mergecore_io::{HeaderError, parse_header, parse_index};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// Data beyond this is not built in memory.
 const MAX_DATA: usize = 1 << 16;
@@ -75,9 +76,43 @@ fn check_file(file: &[u8]) {
             assert_eq!(info.dtype.to_string(), dtype);
             assert!(is_unsupported(info.dtype), "{dtype} is supported");
         }
+        // The reference knows no limit.
+        (Err(HeaderError::Rank { tensor, rank }), Some((_, reference))) => {
+            let info = reference.info(&tensor).expect("the error names a tensor of the file");
+            assert!(info.shape.len() == rank && rank > 64, "{rank}");
+        }
+        // The reference takes the later of the two.
+        (Err(HeaderError::DuplicateTensor { tensor }), Some((length, _))) => {
+            let names: Names = serde_json::from_slice(&json[..length]).expect("a header is JSON");
+            assert!(names.0.iter().filter(|name| **name == tensor).count() > 1, "{tensor:?}");
+        }
         (Err(error), Some(_)) => panic!("rejected a good file: {error}"),
         (Ok(header), None) => panic!("accepted a bad file: {header:?}"),
         (Err(error), None) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// The keys of an object, as often as they stand there.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Names(Vec::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some((name, IgnoredAny)) = map.next_entry()? {
+            self.0.push(name);
+        }
+        Ok(self)
     }
 }
 

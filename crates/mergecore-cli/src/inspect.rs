@@ -93,7 +93,8 @@ fn folded(model: &Model) -> Vec<[String; 4]> {
     for tensor in model.checkpoint.tensors() {
         let name = match model.architecture.role(tensor.name()) {
             Role::Layer { stack, rest, .. } => {
-                format!("{}.*.{rest}", model.architecture.stacks()[stack].prefix)
+                let dot = if rest.is_empty() { "" } else { "." };
+                format!("{}.*{dot}{rest}", model.architecture.stacks()[stack].prefix)
             }
             _ => tensor.name().to_owned(),
         };

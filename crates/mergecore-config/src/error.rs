@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model_ref::ModelRefError;
+use crate::node::quoted;
 use crate::place::Place;
 
 /// A recipe that cannot be used: where, what is wrong, and what to do.
@@ -97,7 +98,11 @@ pub enum ConfigError {
         place: Box<Place>,
     },
     /// A key appears twice in one mapping.
-    #[error("{place}: the key `{key}` appears twice{}; remove one of them", first_line(first))]
+    #[error(
+        "{place}: the key {} appears twice{}; remove one of them",
+        quoted(key),
+        first_line(first)
+    )]
     DuplicateKey {
         /// The second appearance.
         place: Box<Place>,
@@ -118,7 +123,7 @@ pub enum ConfigError {
         found: String,
     },
     /// A YAML tag such as `!include`.
-    #[error("{place}: the YAML tag `!{tag}` means nothing in a recipe; remove it")]
+    #[error("{place}: the YAML tag {} means nothing in a recipe; remove it", quoted(&format!("!{tag}")))]
     Tag {
         /// The tagged value.
         place: Box<Place>,
@@ -126,7 +131,7 @@ pub enum ConfigError {
         tag: String,
     },
     /// A key that has no meaning where it stands.
-    #[error("{place}: unknown key `{key}`; {}", keys(suggestion, valid))]
+    #[error("{place}: unknown key {}; {}", quoted(key), keys(suggestion, valid))]
     UnknownKey {
         /// The key.
         place: Box<Place>,
@@ -253,6 +258,9 @@ pub enum Limit {
     /// Levels of nesting.
     #[error("values are nested more than 64 levels deep, or an alias contains itself")]
     Depth,
+    /// Brackets within brackets, over the length of the text.
+    #[error("too many brackets are open here for the text to be read in good time")]
+    Brackets,
     /// Number of values.
     #[error("there are more than 200,000 values once aliases are written out")]
     Nodes,
@@ -366,9 +374,10 @@ fn numbered(lines: &[String]) -> String {
     lines.map(|(index, line)| format!("\n({}) {line}", index + 1)).collect()
 }
 
-/// The parser's words without the location that `place` already gives.
+/// The parser's words on one line, without the location that `place` already gives.
 fn problem(place: &Place, source: &serde_yaml::Error) -> String {
-    let text = source.to_string();
+    // It shows keys as they are.
+    let text = source.to_string().replace(char::is_control, " ");
     match (place.line(), place.column()) {
         (Some(line), Some(column)) => {
             text.replacen(&format!(" at line {line} column {column}"), "", 1)

@@ -4,6 +4,7 @@ use std::fs::{self, File, FileType};
 use std::io::Read;
 use std::path::Path;
 
+use crate::brackets::too_much_work;
 use crate::error::{ConfigError, Limit};
 use crate::path::RecipePath;
 use crate::place::{Place, Source};
@@ -46,13 +47,17 @@ pub(crate) fn read_file(path: &Path) -> Result<String, ConfigError> {
 
 /// As for a file, for a text.
 pub(crate) fn check_size(source: &Source) -> Result<(), ConfigError> {
-    if source.text().len() <= MAX_FILE {
-        return Ok(());
+    let too_large = |position, limit| {
+        let place = Place::new(source.file(), position, RecipePath::root());
+        Err(ConfigError::TooLarge { place: Box::new(place), limit })
+    };
+    if source.text().len() > MAX_FILE {
+        return too_large(None, Limit::File);
     }
-    Err(ConfigError::TooLarge {
-        place: Box::new(Place::new(source.file(), None, RecipePath::root())),
-        limit: Limit::File,
-    })
+    match too_much_work(source.yaml()) {
+        None => Ok(()),
+        position => too_large(position, Limit::Brackets),
+    }
 }
 
 /// Whether the path is of an open file, as of `<(...)` or of standard input: to read those

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::node::quoted;
+
 /// A model as a recipe names it, with the adapter to apply to it, if any.
 ///
 /// # Text form
@@ -203,21 +205,25 @@ fn is_hub_part(part: &str) -> bool {
 #[non_exhaustive]
 pub enum ModelRefError {
     /// Nothing where the path should be.
-    #[error("the model reference `{text}` lacks a path; write `org/name` or a path")]
+    #[error("the model reference {} lacks a path; write `org/name` or a path", quoted(text))]
     NoPath {
         /// The reference.
         text: String,
     },
     /// Nothing after the `@`.
-    #[error("the model reference `{text}` has nothing after its `@`; name a revision there")]
+    #[error(
+        "the model reference {} has nothing after its `@`; name a revision there",
+        quoted(text)
+    )]
     NoRevision {
         /// The reference.
         text: String,
     },
     /// More than one `+`.
     #[error(
-        "the model reference `{text}` has more than one `+`, so where the adapter begins is \
-         unclear; write it as a mapping, {{model: {{path: ...}}, adapter: {{path: ...}}}}"
+        "the model reference {} has more than one `+`, so where the adapter begins is \
+         unclear; write it as a mapping, {{model: {{path: ...}}, adapter: {{path: ...}}}}",
+        quoted(text)
     )]
     SeveralPlus {
         /// The reference.
@@ -225,8 +231,9 @@ pub enum ModelRefError {
     },
     /// More than one `@`.
     #[error(
-        "the model reference `{text}` has more than one `@`, so where the revision begins is \
-         unclear; write it as a mapping, {{path: ..., revision: ...}}"
+        "the model reference {} has more than one `@`, so where the revision begins is \
+         unclear; write it as a mapping, {{path: ..., revision: ...}}",
+        quoted(text)
     )]
     SeveralAt {
         /// The reference.

@@ -140,14 +140,15 @@ fn syntax(source: &Source, error: serde_yaml::Error, path: crate::RecipePath) ->
     ConfigError::Syntax { place: Box::new(source.at(&error, path)), hint, source: error }
 }
 
-/// Line and column of the first character that YAML does not allow.
+/// Line and column of the first character that YAML does not allow, with the ends of lines
+/// that it knows.
 fn unprintable(text: &str) -> Option<(usize, usize)> {
-    let forbidden = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
-    let offset = text.find(forbidden)?;
-    let before = &text[..offset];
-    let line = 1 + before.matches('\n').count();
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Some((line, 1 + before[start..].chars().count()))
+    const BREAKS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+    let forbidden = |c: char| c.is_control() && c != '\t' && !BREAKS.contains(&c);
+    let before = &text[..text.find(forbidden)?];
+    let line = 1 + before.matches(BREAKS).count() - before.matches("\r\n").count();
+    let rest = before.rsplit(BREAKS).next().unwrap_or_default();
+    Some((line, 1 + rest.chars().count()))
 }
 
 const TOP_KEYS: &[&str] = &[

@@ -16,6 +16,9 @@ pub(crate) type Result<T> = std::result::Result<T, ConfigError>;
 /// Bytes of text that may be parsed to find lines and columns: each place is a parse, and
 /// a recipe of a megabyte can hold ten thousand mistakes.
 const BUDGET: usize = 1 << 26;
+/// Notes that name their place. Each is a parse of the recipe, so that a long recipe of
+/// nothing but such keys would take minutes.
+const MAX_NOTES: usize = 50;
 
 /// What a whole walk shares.
 pub(crate) struct Reader<'a> {
@@ -26,6 +29,8 @@ pub(crate) struct Reader<'a> {
     slips: RefCell<HashSet<(RecipePath, Option<&'static str>)>>,
     /// Of the budget.
     left: Cell<usize>,
+    /// How many there were to make besides.
+    more: Cell<usize>,
 }
 
 impl<'a> Reader<'a> {
@@ -36,6 +41,7 @@ impl<'a> Reader<'a> {
             problems: RefCell::default(),
             slips: RefCell::default(),
             left: Cell::new(BUDGET),
+            more: Cell::default(),
         }
     }
 
@@ -45,6 +51,12 @@ impl<'a> Reader<'a> {
 
     /// The notes, if there were no problems.
     pub(crate) fn finish(self) -> Result<Vec<Note>> {
+        let (mut notes, more) = (self.notes.into_inner(), self.more.get());
+        if more > 0 {
+            let place = Place::new(self.source.and_then(Source::file), None, RecipePath::root());
+            let are = if more == 1 { "key has" } else { "keys have" };
+            notes.push(Note::new(place, format!("{more} more {are} no effect for such reasons")));
+        }
         let slips = self.slips.into_inner().into_iter();
         let slips: HashSet<(RecipePath, &str)> =
             slips.filter_map(|(path, meant)| Some((path.parent()?, meant?))).collect();
@@ -62,7 +74,7 @@ impl<'a> Reader<'a> {
         });
         match ConfigError::all(problems) {
             Some(error) => Err(error),
-            None => Ok(self.notes.into_inner()),
+            None => Ok(notes),
         }
     }
 
@@ -103,7 +115,12 @@ impl<'r> Cursor<'r> {
 
     /// Notes that this key has no effect.
     pub(crate) fn note(&self, text: &str) {
-        self.reader.notes.borrow_mut().push(Note::new(*self.key_place(), text));
+        let Reader { notes, more, .. } = self.reader;
+        if notes.borrow().len() == MAX_NOTES {
+            more.set(more.get() + 1);
+        } else {
+            notes.borrow_mut().push(Note::new(*self.key_place(), text));
+        }
     }
 
     pub(crate) fn wrong(&self, expected: &'static str) -> ConfigError {

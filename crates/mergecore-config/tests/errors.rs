@@ -73,3 +73,47 @@ fn ten_thousand_mistakes_are_found_in_time() {
     // Ten thousand parses of this recipe take minutes.
     assert!(begun.elapsed().as_secs() < 40, "{:?}", begun.elapsed());
 }
+
+/// Found by fuzzing: only a line feed counted as the end of a line.
+#[test]
+fn an_unprintable_character_is_placed_after_any_end_of_line() {
+    let error = MergeConfig::from_yaml_str("a: 1\r\nb: 2\rc: 3\u{2028}d: é\u{3}").unwrap_err();
+    assert!(matches!(&error, ConfigError::Syntax { .. }));
+    let place = error.place().unwrap();
+    assert_eq!((place.line(), place.column()), (Some(4), Some(5)));
+}
+
+/// Each note was a parse of the whole recipe: a megabyte of such keys took minutes.
+#[test]
+fn a_recipe_of_nothing_but_keys_without_effect_is_read_in_time() {
+    let slice = "  - {residual_weight: 0, sources: [{model: a, layer_range: [0, 1]}]}\n";
+    let text = format!("merge_method: passthrough\nslices:\n{}", slice.repeat(10_000));
+    let started = std::time::Instant::now();
+    let config = MergeConfig::from_yaml_str(&text).unwrap();
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    let (last, others) = config.notes().split_last().unwrap();
+    assert!(others.iter().all(|note| note.place().line().is_some()));
+    let more = format!("{} more keys have no effect", 10_000 - others.len());
+    assert!(last.text().contains(&more), "{last}");
+}
+
+/// Found by fuzzing: keys, tags and model references were shown as they are, line breaks too.
+#[test]
+fn every_error_is_one_line_whatever_it_quotes() {
+    for text in [
+        "? \"a\\nb\\e[31m\"\n: 1\n",
+        "\"a\\nb\": 1\n\"a\\nb\": 1\n",
+        "a: !<a%0Ab> c\n",
+        "merge_method: m\nmodels: [{model: \"a+b\\n+c\"}]\n",
+        "merge_method: m\nmodels: [{model: \"a@\\nb@c\"}]\n",
+        "merge_method: m\nmodels: [{model: \"a\\nb@\"}]\n",
+        "merge_method: m\nmodels: [{model: \"@\\nb\"}]\n",
+        "merge_method: m\nmodels: [{model: a}]\ndtype: \"b\\nf\"\n",
+        "\"a\\tb\\n\": {[]: 1}\n",
+    ] {
+        let error = MergeConfig::from_yaml_str(text).unwrap_err();
+        for message in error.problems().iter().map(ToString::to_string) {
+            assert!(!message.contains(char::is_control), "{message:?}");
+        }
+    }
+}

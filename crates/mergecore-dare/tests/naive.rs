@@ -1,46 +1,16 @@
 //! Large tensors against the formula written down plainly, with the masks that
 //! [`Dare::mask`] draws.
 
+use formula::naive;
 use mergecore_dare::{Dare, DareLinearMethod, DareTiesMethod, Rescale, dare_ties_slices};
 use mergecore_kernel::{Argument, Method};
 use mergecore_tensor::{Element, bf16, f16};
 use proptest::prelude::*;
-use support::{Data, Random, assert_rounded, bound, merged, rescaled, task_vectors};
+use support::{Data, Random, assert_rounded, bound, merged, task_vectors};
 
+mod formula;
 #[path = "../../mergecore-kernel/tests/support/mod.rs"]
 mod support;
-
-fn naive(inputs: &[Vec<f64>], params: &Dare, consensus: bool) -> Vec<f64> {
-    let base = &inputs[0];
-    let deltas = inputs[1..].iter().enumerate().map(|(index, model)| {
-        let mask = params.mask(index, 0, base.len()).expect("densities are in range");
-        let deltas: Vec<f64> = model.iter().zip(base).map(|(m, b)| m - b).collect();
-        let kept = deltas.iter().zip(&mask).map(|(delta, kept)| if *kept { *delta } else { 0.0 });
-        rescaled(&deltas, kept.collect(), params.densities[index], params.rescale)
-    });
-    let deltas: Vec<_> = deltas.collect();
-    let total: f64 = params.weights.iter().sum();
-    let element = |i: usize| {
-        let weighted = || deltas.iter().zip(&params.weights).map(|(delta, w)| (w * delta[i], *w));
-        let mixed: f64 = weighted().map(|(d, _)| d).sum();
-        if !consensus {
-            let divisor = if params.normalize && total.abs() >= 1e-8 { total } else { 1.0 };
-            return base[i] + params.lambda * (mixed / divisor);
-        }
-        let magnitude: f64 = weighted().map(|(d, _)| d.abs()).sum();
-        // A norm is a sum with errors of its own, which decide where weighted deltas cancel.
-        let by_norm = !matches!(params.rescale, None | Some(Rescale::Density));
-        if by_norm && magnitude != 0.0 && mixed.abs() < 1e-12 * magnitude {
-            return f64::NAN;
-        }
-        let elected = if mixed >= 0.0 { 1.0 } else { -1.0 };
-        let agreeing = || weighted().filter(|(d, _)| *d != 0.0 && d.signum() == elected);
-        let divisor: f64 = agreeing().map(|(_, weight)| weight).sum();
-        let divisor = if params.normalize && divisor != 0.0 { divisor } else { 1.0 };
-        base[i] + params.lambda * (agreeing().map(|(d, _)| d).sum::<f64>() / divisor)
-    };
-    (0..base.len()).map(element).collect()
-}
 
 /// Three steps of one model at weight 0.4 weigh as much as four of the other at 0.3: which
 /// sign wins is for the last bits of the definition's products to say.

@@ -62,6 +62,8 @@ pub struct Architecture {
     counts_layers: bool,
     tied: Option<bool>,
     vocabulary_sizes: Vec<usize>,
+    /// The same, to look a size up.
+    known_sizes: BTreeSet<usize>,
 }
 
 /// Layers that are numbered under one prefix.
@@ -112,7 +114,7 @@ pub enum Role<'a> {
         stack: usize,
         /// Which layer.
         layer: usize,
-        /// The path after the number, without the dot.
+        /// The path after the number, without the dot; empty where the number ends the name.
         rest: &'a str,
     },
     /// Before the layers: embeddings and what belongs to them.
@@ -140,28 +142,31 @@ impl Architecture {
             }
         }
         let counts = layer_counts(config);
+        // The first of those that agree; config.json may hold very many.
+        let by_layers: BTreeMap<usize, &LayerCount> =
+            counts.iter().rev().map(|count| (count.layers, count)).collect();
         let mut stacks = Vec::new();
         for (prefix, numbers) in groups {
             // They are distinct: as many as the last one counts to, from zero on.
-            let gapless = numbers.last().is_some_and(|last| *last == numbers.len() - 1);
-            let count = counts.iter().find(|count| gapless && count.layers == numbers.len());
+            let gapless = numbers.last() == Some(&(numbers.len() - 1));
+            let count = by_layers.get(&numbers.len()).filter(|_| gapless);
             if let Some(count) = count {
                 stacks.push(Stack {
                     prefix: prefix.to_owned(),
                     layers: numbers.len(),
-                    config_path: count.path.clone(),
-                    count_keys: count.keys.clone(),
+                    config_path: count.path.iter().copied().map(str::to_owned).collect(),
+                    count_keys: count.keys.iter().copied().map(str::to_owned).collect(),
                 });
             }
         }
         let objects = objects(config).into_iter();
-        let vocabulary_sizes =
-            objects.filter_map(|(_, object)| as_usize(object.get("vocab_size")?));
-        let vocabulary_sizes = vocabulary_sizes.collect();
+        let vocabulary_sizes: Vec<usize> =
+            objects.filter_map(|(_, object)| as_usize(object.get("vocab_size")?)).collect();
         Architecture {
             stacks,
             counts_layers: !counts.is_empty(),
             tied: tied(config),
+            known_sizes: vocabulary_sizes.iter().copied().collect(),
             vocabulary_sizes,
         }
     }
@@ -180,7 +185,8 @@ impl Architecture {
     /// A tensor's part in the model.
     pub fn role<'a>(&self, name: &'a str) -> Role<'a> {
         if let Some((prefix, layer, rest)) = split_at_number(name)
-            && let Some(stack) = self.stacks.iter().position(|stack| stack.prefix == prefix)
+            && let Ok(stack) =
+                self.stacks.binary_search_by(|stack| stack.prefix.as_str().cmp(prefix))
         {
             return Role::Layer { stack, layer, rest };
         }
@@ -196,7 +202,7 @@ impl Architecture {
     /// first dimension is a vocabulary's size.
     pub fn is_by_token(&self, name: &str, shape: &[usize]) -> bool {
         let rows = shape.first();
-        rows.is_some_and(|rows| self.vocabulary_sizes.contains(rows))
+        rows.is_some_and(|rows| self.known_sizes.contains(rows))
             && !matches!(self.role(name), Role::Layer { .. })
     }
 
@@ -256,16 +262,27 @@ fn is_embedding(name: &str) -> bool {
     !is_head(name) && name.split('.').any(marks)
 }
 
-/// Splits `model.layers.3.mlp.weight` into `model.layers`, 3 and `mlp.weight`.
+/// The name of a layer's tensor, from its stack's prefix and the path after the number.
+pub(crate) fn layer_name(prefix: &str, layer: usize, rest: &str) -> String {
+    if rest.is_empty() { format!("{prefix}.{layer}") } else { format!("{prefix}.{layer}.{rest}") }
+}
+
+/// Splits `model.layers.3.mlp.weight` into `model.layers`, 3 and `mlp.weight`, so that
+/// [`layer_name`] gives the name back: `00` is no number, and one with nothing after its dot
+/// is none.
 fn split_at_number(name: &str) -> Option<(&str, usize, &str)> {
     let bytes = name.as_bytes();
     let mut from = 0;
     let begins = |pair: &[u8]| pair[0] == b'.' && pair[1].is_ascii_digit();
     while let Some(dot) = bytes[from..].windows(2).position(begins) {
         let (prefix, number) = (&name[..from + dot], &name[from + dot + 1..]);
-        let (number, rest) = number.split_once('.').unwrap_or((number, ""));
+        let (digits, rest) = number.split_once('.').unwrap_or((number, ""));
+        let is_written_so = digits == "0" || !digits.starts_with('0');
         // Where the first is a digit, only digits make a number.
-        if let Ok(number) = number.parse() {
+        if is_written_so
+            && (digits.len() == number.len() || !rest.is_empty())
+            && let Ok(number) = digits.parse()
+        {
             return Some((prefix, number, rest));
         }
         from += dot + 1;
@@ -273,21 +290,26 @@ fn split_at_number(name: &str) -> Option<(&str, usize, &str)> {
     None
 }
 
-struct LayerCount {
+struct LayerCount<'a> {
     layers: usize,
-    path: Vec<String>,
-    keys: Vec<String>,
+    path: Vec<&'a str>,
+    keys: Vec<&'a str>,
 }
 
-/// config.json and every object in it, with the keys that lead there.
-pub(crate) fn objects(config: &Map<String, Value>) -> Vec<(Vec<String>, &Map<String, Value>)> {
+/// Bytes of a key whose object is looked into. Without a limit, a file with one long key and
+/// many objects under it would be stored many times over.
+const MAX_KEY: usize = 256;
+
+/// config.json and every object in it, four levels down, with the keys that lead there.
+pub(crate) fn objects(config: &Map<String, Value>) -> Vec<(Vec<&str>, &Map<String, Value>)> {
     let mut found = vec![(Vec::new(), config)];
     let mut next = 0;
     while let Some((path, object)) = found.get(next).cloned() {
         next += 1;
-        for (key, value) in object.iter().filter(|_| path.len() < 4) {
+        for (key, value) in object.iter().filter(|(key, _)| path.len() < 4 && key.len() <= MAX_KEY)
+        {
             if let Value::Object(inner) = value {
-                found.push(([&path[..], std::slice::from_ref(key)].concat(), inner));
+                found.push(([&path[..], &[key.as_str()]].concat(), inner));
             }
         }
     }
@@ -299,16 +321,15 @@ pub(crate) fn as_usize(value: &Value) -> Option<usize> {
 }
 
 /// The layer counts of config.json and of the objects in it.
-fn layer_counts(config: &Map<String, Value>) -> Vec<LayerCount> {
-    let mut found: Vec<LayerCount> = Vec::new();
+fn layer_counts(config: &Map<String, Value>) -> Vec<LayerCount<'_>> {
+    let mut found: Vec<LayerCount<'_>> = Vec::new();
     for (path, object) in objects(config) {
+        let own = found.len();
         for (key, value) in object.iter().filter(|(key, _)| LAYER_COUNTS.contains(&key.as_str())) {
             let Some(layers) = as_usize(value) else { continue };
-            match found.iter_mut().find(|count| count.layers == layers && count.path == path) {
-                Some(count) => count.keys.push(key.clone()),
-                None => {
-                    found.push(LayerCount { layers, path: path.clone(), keys: vec![key.clone()] })
-                }
+            match found[own..].iter_mut().find(|count| count.layers == layers) {
+                Some(count) => count.keys.push(key),
+                None => found.push(LayerCount { layers, path: path.clone(), keys: vec![key] }),
             }
         }
     }
@@ -345,6 +366,50 @@ mod tests {
         assert!(infer(&["h.0.w", "h.2.w"], r#"{"n_layer": 2}"#).stacks().is_empty());
         assert!(infer(&["h.0.w", "h.1.w"], r#"{"n_layer": 3}"#).stacks().is_empty());
         assert!(infer(&["h.0.w", "h.1.w"], r#"{"max_window_layers": 2}"#).stacks().is_empty());
+    }
+
+    /// Found by fuzzing: the largest number, plus one, overflowed.
+    #[test]
+    fn the_largest_number_is_no_layer() {
+        let largest = format!("big.{}.w", usize::MAX);
+        assert!(infer(&[&largest, "big.0.w"], r#"{"n_layer": 1}"#).stacks().is_empty());
+    }
+
+    /// Found with the fuzz target: `k.00.w` and `k.0.w` were one tensor of one layer, so were `h.0` and
+    /// `h.0.`; a tensor was then merged under another's name.
+    #[test]
+    fn every_layer_tensor_gets_its_own_name_back() {
+        let names = ["k.0.w", "k.00.w", "k.01.w", "k.1.w", "h.0", "h.0.", "h.1", "h.1..w"];
+        let found = infer(&names, r#"{"n_layer": 2}"#);
+        assert_eq!(found.stacks().len(), 2);
+        for name in names {
+            if let Role::Layer { stack, layer, rest } = found.role(name) {
+                assert_eq!(layer_name(&found.stacks()[stack].prefix, layer, rest), name);
+            }
+        }
+        for name in ["k.00.w", "k.01.w", "h.0."] {
+            assert_eq!(found.role(name), Role::After, "{name}");
+        }
+    }
+
+    /// A hostile config.json: each object's path was copied for every object under it, each
+    /// count compared with every other, and so was each stack with every count.
+    #[test]
+    fn a_config_of_many_objects_is_read_in_time() {
+        let many: Vec<String> =
+            (0..40_000).map(|i| format!(r#""{i}":{{"n_layer":{i},"vocab_size":{i}}}"#)).collect();
+        let config = format!(r#"{{"{}":{{{}}}}}"#, "k".repeat(1 << 20), many.join(","));
+        assert!(infer(&["h.0.w"], &config).stacks().is_empty(), "under a key of a megabyte");
+        let config = format!(r#"{{"text_config":{{{}}}}}"#, many.join(","));
+        let names: Vec<String> = (0..40_000).map(|i| format!("p{i}.0.w")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let started = std::time::Instant::now();
+        let found = infer(&names, &config);
+        assert_eq!(found.stacks().len(), names.len());
+        assert!(names.iter().all(|name| matches!(found.role(name), Role::Layer { .. })));
+        assert!((1..40_000).all(|rows| found.is_by_token("embed", &[rows])));
+        // Milliseconds, where every pair compared would be minutes.
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     }
 
     #[test]

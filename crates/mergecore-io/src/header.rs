@@ -155,6 +155,15 @@ pub enum HeaderError {
         /// The parser's report.
         source: serde_json::Error,
     },
+    /// Two tensors of one name.
+    #[error(
+        "the header lists tensor `{tensor}` twice, and only one of the two can be meant; the file \
+         must be written again"
+    )]
+    DuplicateTensor {
+        /// The tensor.
+        tensor: String,
+    },
     /// A dtype that cannot be read.
     #[error(
         "tensor `{tensor}` has dtype {dtype}, which is not supported; use a checkpoint stored as \
@@ -248,14 +257,14 @@ pub enum HeaderError {
 ///
 /// `bytes` holds at least the first 8 bytes and the header; what follows is not
 /// looked at. Whatever is accepted has its tensors' bytes inside the file,
-/// disjoint and without gaps. Of two entries with one name the later counts, as
-/// in other readers.
+/// disjoint and without gaps, under different names.
 ///
 /// # Errors
 ///
 /// See [`HeaderError`]. Everything that the `safetensors` crate rejects is
-/// rejected, and so are the dtypes that [`DType`] lacks and tensors of more than 64
-/// dimensions.
+/// rejected, and so are the dtypes that [`DType`] lacks, tensors of more than 64
+/// dimensions, and two tensors of one name, of which other readers take the later without
+/// a word.
 ///
 /// ```
 /// let json = br#"{"w":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]}}"#;
@@ -324,7 +333,9 @@ fn parse_json(json: &[u8], file_len: u64) -> Result<Header, HeaderError> {
         .map_err(|error| HeaderError::NotUtf8 { position: error.valid_up_to() })?;
     let Listed { metadata, mut tensors } =
         serde_json::from_str(text).map_err(|error| explain(text, error))?;
-    keep_later(&mut tensors);
+    if let Some(tensor) = named_twice(&tensors) {
+        return Err(HeaderError::DuplicateTensor { tensor });
+    }
     tensors.sort_by(|(name, info), (other_name, other)| {
         let order = info.data_offsets.cmp(&other.data_offsets);
         order.then_with(|| natural_order(name, other_name))
@@ -369,12 +380,11 @@ fn parse_json(json: &[u8], file_len: u64) -> Result<Header, HeaderError> {
     Ok(Header { entries, metadata: metadata.unwrap_or_default(), data_start })
 }
 
-/// Of entries with one name, keeps the last.
-fn keep_later(tensors: &mut Vec<(String, Info)>) {
+/// The first name that was there before.
+fn named_twice(tensors: &[(String, Info)]) -> Option<String> {
     let mut seen = HashSet::with_capacity(tensors.len());
-    let mut last: Vec<bool> =
-        tensors.iter().rev().map(|(name, _)| seen.insert(name.as_str())).collect();
-    tensors.retain(|_| last.pop().unwrap_or(true));
+    let again = tensors.iter().find(|(name, _)| !seen.insert(name.as_str()));
+    again.map(|(name, _)| name.clone())
 }
 
 /// A header as it is written.
@@ -671,6 +681,10 @@ mod tests {
                 assert_eq!(header.metadata, metadata, "{json}");
             }
             (Err(HeaderError::Dtype { .. }), Ok(_)) | (Err(_), Err(_)) => {}
+            // The reference takes the later of the two.
+            (Err(HeaderError::DuplicateTensor { tensor }), Ok((_, reference))) => {
+                assert!(reference.info(&tensor).is_some(), "{json}");
+            }
             (found, _) => panic!("{json}: {found:?}"),
         }
     }

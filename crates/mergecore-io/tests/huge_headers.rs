@@ -47,7 +47,7 @@ fn headers_of_100_megabytes() {
         (unknown, "0,", &*format!("0],\"shape\":[1],{end}"), "needs 4"),
         (offsets, "0,", "0]}}", "trailing characters"),
         (unknown, "[", "", "recursion limit"),
-        ("{", r#""a":["U8",[0],[0,0]],"#, r#""a":["U8",[0],[0,1]]}"#, "needs 0"),
+        ("{", r#""a":["U8",[0],[0,0]],"#, r#""a":["U8",[0],[0,1]]}"#, "lists tensor `a` twice"),
         (r#"{"__metadata__":{"a":""#, "x", "\"}}x", "trailing characters"),
     ] {
         fs::write(&path, filled(head, part, tail)).unwrap();

@@ -1,21 +1,14 @@
 //! Large tensors against the formula written down plainly.
 
+use formula::naive;
 use mergecore_linear::Linear;
 use mergecore_tensor::{Element, bf16, f16};
 use proptest::prelude::*;
 use support::{Data, Random, assert_rounded, merged, task_vectors};
 
+mod formula;
 #[path = "../../mergecore-kernel/tests/support/mod.rs"]
 mod support;
-
-fn naive(models: &[Vec<f64>], params: &Linear) -> Vec<f64> {
-    let total: f64 = if params.normalize { params.weights.iter().sum() } else { 1.0 };
-    let element = |i| {
-        let weighted = models.iter().zip(&params.weights).map(|(model, weight)| weight * model[i]);
-        weighted.sum::<f64>() / total
-    };
-    (0..models[0].len()).map(element).collect()
-}
 
 fn agree<O: Element>(models: &[Vec<f64>], params: &Linear) {
     let out = merged::<O>(params, models, &[models[0].len()]);

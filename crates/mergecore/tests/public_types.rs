@@ -59,6 +59,7 @@ fn every_public_type_is_send_and_sync() {
         Parameters => Parameters,
         Place => Place,
         PlannedTensor => PlannedTensor,
+        Problems => Problems,
         Progress => Progress,
         ProgressCallback => ProgressCallback,
         RecipePath => RecipePath,

@@ -27,6 +27,11 @@ fn depth() {
 }
 
 #[test]
+fn brackets() {
+    exceeds(Limit::Brackets, &"{a: ".repeat(250_000), &["line 1, column"]);
+}
+
+#[test]
 fn nodes() {
     exceeds(Limit::Nodes, &format!("[{}]", "1,".repeat(300_000)), &["more than 200,000 values"]);
 }

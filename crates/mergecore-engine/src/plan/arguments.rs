@@ -64,6 +64,39 @@ const PLANNED_METHODS: [&str; 13] = [
     "sce",
 ];
 
+/// Notes on parameters that name their place. Each is a parse of the recipe, so that a long
+/// recipe of nothing but such parameters would take minutes.
+const MAX_NOTES: usize = 50;
+
+/// Notes on parameters without effect: the first ones in full, the others counted.
+struct WithoutEffect<'a> {
+    recipe: &'a Recipe<'a>,
+    notes: &'a mut Vec<String>,
+    count: usize,
+}
+
+impl<'a> WithoutEffect<'a> {
+    fn new(recipe: &'a Recipe<'a>, notes: &'a mut Vec<String>) -> Self {
+        WithoutEffect { recipe, notes, count: 0 }
+    }
+
+    /// That the parameter at `path` has no effect, and why.
+    fn note(&mut self, path: &RecipePath, name: &str, why: std::fmt::Arguments<'_>) {
+        self.count += 1;
+        if self.count <= MAX_NOTES {
+            let place = self.recipe.place_of_key(path);
+            self.notes.push(format!("{place}: `{name}` has no effect: {why}"));
+        }
+    }
+
+    fn finish(self) {
+        if let more @ 1.. = self.count.saturating_sub(MAX_NOTES) {
+            let have = if more == 1 { "parameter has" } else { "parameters have" };
+            self.notes.push(format!("{more} more {have} no effect for such reasons"));
+        }
+    }
+}
+
 /// The recipe's method.
 pub(super) fn method(
     recipe: &Recipe<'_>,
@@ -108,6 +141,7 @@ pub(super) fn check_names(
     notes: &mut Vec<String>,
 ) -> Vec<Slip> {
     let mut slips = Vec::new();
+    let mut without_effect = WithoutEffect::new(recipe, notes);
     for site in sites(recipe.config) {
         let levels = recipe.config.levels(site);
         // The first level is the site's own.
@@ -119,25 +153,25 @@ pub(super) fn check_names(
             let taken = method.parameters().iter().find(|parameter| parameter.name == name);
             if let Some(parameter) = taken {
                 if parameter.scope == Scope::Shared && site.input.is_some() {
-                    notes.push(format!(
-                        "{}: `{name}` has no effect: {} has one value for all models, which belongs in `parameters` beside or above the list of models",
-                        place(),
-                        method.name()
-                    ));
+                    without_effect.note(
+                        &path,
+                        name,
+                        format_args!("{} has one value for all models, which belongs in `parameters` beside or above the list of models", method.name()),
+                    );
                 }
                 continue;
             }
             if let Some((_, reason)) = WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
-                notes.push(format!("{}: `{name}` has no effect: {reason}", place()));
+                without_effect.note(&path, name, format_args!("{reason}"));
                 continue;
             }
             let others = || registry.methods().flat_map(|other| other.parameters()).map(|p| p.name);
             if others().chain(KNOWN_ELSEWHERE).any(|known| known == name) {
-                notes.push(format!(
-                    "{}: `{name}` has no effect: {} does not take it",
-                    place(),
-                    method.name()
-                ));
+                without_effect.note(
+                    &path,
+                    name,
+                    format_args!("{} does not take it", method.name()),
+                );
                 continue;
             }
             let own = method.parameters().iter().map(|parameter| parameter.name);
@@ -155,6 +189,7 @@ pub(super) fn check_names(
             });
         }
     }
+    without_effect.finish();
     slips
 }
 
@@ -172,18 +207,19 @@ pub(super) fn note_base_parameters(
     let sites = sections.iter().map(|section| section.reference().site);
     let mut sites: Vec<Site> = sites.filter(|site| site.input.is_some()).collect();
     sites.dedup();
+    let mut without_effect = WithoutEffect::new(recipe, notes);
     for site in sites {
         // The first level is the site's own.
         let levels = recipe.config.levels(site);
         let Some(Level { parameters, path }) = levels.first() else { continue };
         for parameter in method.parameters().iter().filter(|p| p.scope == Scope::PerModel) {
             if parameters.iter().any(|(name, _)| name == parameter.name) {
-                let (place, name) =
-                    (recipe.place_of_key(&path.key(parameter.name)), parameter.name);
-                notes.push(format!("{place}: `{name}` has no effect: this is the base model"));
+                let (path, name) = (path.key(parameter.name), parameter.name);
+                without_effect.note(&path, name, format_args!("this is the base model"));
             }
         }
     }
+    without_effect.finish();
 }
 
 /// Where arguments are looked up.

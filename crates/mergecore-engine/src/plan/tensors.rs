@@ -15,7 +15,7 @@ use super::recipe::Recipe;
 use super::sections::{Section, Source};
 use super::vocabulary::Vocabularies;
 use super::{Model, SharedKernel, Tally, stream_key};
-use crate::architecture::{Role, is_head, is_recomputed};
+use crate::architecture::{Role, is_head, is_recomputed, layer_name};
 use crate::{EngineError, Problems};
 
 /// A tensor of the output.
@@ -317,15 +317,13 @@ impl<'a> Planner<'a, '_> {
             let last = section.layers - 1;
             let position = if last == 0 { 1.0 } else { layer as f64 / last as f64 };
             for (rest, tensor) in self.layer(reference, stack, layer) {
-                let name = format!("{prefix}.{}.{rest}", next + layer);
+                let name = layer_name(prefix, next + layer, rest);
                 let inputs = self.find(section, &name, tensor.shape(), |source| {
                     let stacks = models[source.model].architecture.stacks();
                     let own = stacks.get(stack).map_or(prefix, |stack| &stack.prefix);
                     match own == prefix && source.first_layer() == next {
                         true => Cow::Borrowed(name.as_str()),
-                        false => {
-                            Cow::Owned(format!("{own}.{}.{rest}", source.first_layer() + layer))
-                        }
+                        false => Cow::Owned(layer_name(own, source.first_layer() + layer, rest)),
                     }
                 });
                 match inputs {
@@ -400,7 +398,7 @@ impl<'a> Planner<'a, '_> {
                         let Some(stack) = stack.filter(|_| layers.contains(&layer)) else {
                             continue;
                         };
-                        Cow::Owned(format!("{}.{}.{rest}", stack.prefix, layer - from + to))
+                        Cow::Owned(layer_name(&stack.prefix, layer - from + to, rest))
                     }
                     _ => Cow::Borrowed(name),
                 };

@@ -153,3 +153,12 @@ fn trailing_bytes() {
     assert!(matches!(error, HeaderError::TrailingBytes { .. }));
     says(&error, &["2 bytes after its last tensor", "fetch it again"]);
 }
+
+/// Found by fuzzing whole directories: the later of the two was taken without a word.
+#[test]
+fn duplicate_tensor() {
+    let entry = r#"{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
+    let error = parse(&format!(r#"{{"a":{entry},"\u0061":{entry}}}"#), 1).unwrap_err();
+    assert!(matches!(&error, HeaderError::DuplicateTensor { tensor } if tensor == "a"));
+    says(&error, &["lists tensor `a` twice", "the file must be written again"]);
+}

@@ -296,3 +296,15 @@ fn layers_that_are_not_recognised_are_noted() {
         "{notes:?}"
     );
 }
+
+/// Found with the fuzz target `config_json`: numbers at the end of a name, and zeros in front.
+#[test]
+fn lists_of_tensors_keep_their_names() {
+    let folder = Folder::new();
+    let names =
+        ["embed", "h.0.w", "h.00.w", "h.1.w", "scale.0", "scale.0.", "scale.1", "big.99999999999"];
+    let original = model(&names, 1.0);
+    folder.write("a", &json!({ "model_type": "x", "n_layer": 2 }), &original);
+    let merged = folder.merge("merge_method: linear\nmodels: [{model: DIR/a, parameters: {weight: 0.5}}, {model: DIR/a, parameters: {weight: 0.5}}]");
+    assert_eq!(merged, original);
+}

@@ -2,7 +2,7 @@
 //!
 //! The models' elements are all one number, so that the output shows the weights.
 
-use mergecore::MergeOptions;
+use mergecore::{MergeConfig, MergeOptions};
 
 use crate::support::{Folder, Model};
 
@@ -171,4 +171,19 @@ fn a_value_where_it_cannot_count_is_noted() {
         let text = format!("`{name}` has no effect");
         assert!(plan.notes().iter().any(|note| note.contains(&text)), "{:?}", plan.notes());
     }
+}
+
+/// Each note was a parse of the whole recipe: a megabyte of such parameters took minutes.
+#[test]
+fn a_recipe_of_nothing_but_parameters_without_effect_is_checked_in_time() {
+    let model = "  - {model: a, parameters: {weight: 1, int8_mask: 1}}\n";
+    let text = format!("merge_method: linear\nmodels:\n{}", model.repeat(10_000));
+    let config = MergeConfig::from_yaml_str(&text).unwrap();
+    let started = std::time::Instant::now();
+    let notes = mergecore_engine::check_recipe(&config, &mergecore::builtin_methods()).unwrap();
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    let (last, others) = notes.split_last().unwrap();
+    assert!(others.iter().all(|note| note.contains("`int8_mask` has no effect")));
+    let more = format!("{} more parameters have no effect", 10_000 - others.len());
+    assert!(last.contains(&more), "{last}");
 }
