@@ -124,16 +124,15 @@ impl Outputs {
         while let Some(Output { tensor, byte_offset, buffer }) = self.waiting.front() {
             let bytes = buffer.bytes();
             let failed = |error| (*tensor, error);
-            match writer {
-                None => {}
+            let is_done = match writer {
+                None => Ok(true),
                 Some(writer) if self.waiting.len() > held => {
-                    writer.write(*tensor, *byte_offset, bytes).map_err(failed)?;
+                    writer.write(*tensor, *byte_offset, bytes).map(|()| true)
                 }
-                Some(writer) => {
-                    if !writer.try_write(*tensor, *byte_offset, bytes).map_err(failed)? {
-                        break;
-                    }
-                }
+                Some(writer) => writer.try_write(*tensor, *byte_offset, bytes),
+            };
+            if !is_done.map_err(failed)? {
+                break;
             }
             written += bytes.len() as u64;
             self.spare.extend(self.waiting.pop_front().map(|output| output.buffer));

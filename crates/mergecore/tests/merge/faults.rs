@@ -505,5 +505,5 @@ fn a_disk_that_is_too_small_is_seen_before_anything_is_written() {
     let case = Case::new(RECIPES[0].1, options(1, true), false);
     let exact: usize = case.right.values().map(Vec::len).sum();
     let plan = mergecore::plan(&case.folder.recipe(case.recipe).unwrap(), &case.options).unwrap();
-    assert_eq!(plan.output_bytes(&case.folder.path("out"), &case.options).unwrap(), exact as u64);
+    assert_eq!(plan.output_bytes(case.folder.path("out"), &case.options).unwrap(), exact as u64);
 }
