@@ -143,7 +143,7 @@ fn add_fault(model: &mut Model, input: &mut Bytes<'_>, outside: &str) -> Outlook
             match amount % 3 {
                 0 => drop(index.pop()),
                 1 => index.push(("no.such.tensor".to_owned(), name)),
-                _ => index.push(index[0].clone()),
+                _ => index.extend(index.first().cloned()),
             }
             Outlook::Bad
         }
@@ -208,8 +208,10 @@ fn redirect(model: &mut Model, entry: usize, shard: String) -> Outlook {
     let first = &model.shards[0];
     let tensor = first.1.header.first().map_or_else(String::new, |(name, _)| name.clone());
     let index = model.index.get_or_insert_with(|| vec![(tensor, first.0.clone())]);
-    let at = entry % index.len();
-    index[at].1 = shard;
+    let count = index.len();
+    if let Some((_, named)) = index.get_mut(entry % count.max(1)) {
+        *named = shard;
+    }
     Outlook::Bad
 }
 
