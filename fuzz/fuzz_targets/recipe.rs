@@ -19,9 +19,11 @@ fuzz_target!(|text: &str| {
     let config = match MergeConfig::from_yaml_str(text) {
         Ok(config) => config,
         Err(error) => {
-            let place = error.place().expect("only files have errors without a place");
-            check_place(place, text);
-            check_line(&error.to_string());
+            for problem in error.problems() {
+                let place = problem.place().expect("only files have errors without a place");
+                check_place(place, text);
+                check_line(&problem.to_string());
+            }
             return;
         }
     };

@@ -116,7 +116,7 @@ fn add_fault(model: &mut Model, input: &mut Bytes<'_>, outside: &str) -> Outlook
                 2 => File::Link(companion.to_owned()),
                 _ => File::Link("/dev/zero".to_owned()),
             };
-            replace(model, companion, file, Outlook::Good)
+            replace(model, companion, file, Outlook::Open)
         }
         19 => {
             model.foreign_name = true;

@@ -509,3 +509,19 @@ fn old_output_left() {
     let left = format!("delete {} yourself", old.display());
     says(&error, &["out is complete", "that it replaced could not be deleted", &left]);
 }
+
+#[test]
+fn name_not_synced() {
+    let (_dir, output) = output();
+    let refuses = |call: &StorageCall<'_>| {
+        let is_above = |path: &Path| path.join("out").exists();
+        matches!(call, StorageCall::Sync { path } if is_above(path))
+    };
+    let storage = Refusing(refuses, io::ErrorKind::PermissionDenied).storage();
+    let staged = StagedDir::resume(&output, true, &storage).unwrap();
+    staged.write_file("config.json", br#"{"new": true}"#).unwrap();
+    let error = staged.commit().unwrap_err();
+    assert!(matches!(&error, IoError::NameNotSynced { path, .. } if *path == output), "{error}");
+    assert_eq!(fs::read(output.join("config.json")).unwrap(), br#"{"new": true}"#);
+    says(&error, &["out is complete and in its place", "run `sync`"]);
+}

@@ -381,3 +381,35 @@ fn cancelled() {
     assert!(matches!(error, EngineError::Cancelled));
     says(&error, &["the merge was cancelled", "no output was written"]);
 }
+
+#[test]
+fn no_tensors() {
+    let folder = Folder::new();
+    folder.write("a", &json!({ "model_type": "llama" }), &crate::support::Model::new());
+    folder.write("b", &json!({ "model_type": "llama" }), &crate::support::Model::new());
+    let error = refused(&folder, LINEAR);
+    assert!(matches!(error, EngineError::NoTensors { .. }), "{error}");
+    says(&error, &["/a` has no tensors", "check that its weights are complete"]);
+}
+
+#[test]
+fn non_finite_output() {
+    let folder = with_norm(Tensor::of(DType::F32, &[2, 2], &[1.0, 1e9, 1.0, 1e9]));
+    let error = refused(&folder, &format!("{LINEAR}dtype: float16\n"));
+    assert!(matches!(error, EngineError::NonFiniteOutput { count: 2, first: 1, len: 4, .. }));
+    says(&error, &["`model.norm.weight`", "2 of its 4 elements", "at index 1"]);
+    says(&error, &["bfloat16", "--allow-nonfinite"]);
+}
+
+/// Each on its line, in the order of the recipe.
+#[test]
+fn several() {
+    let recipe = LINEAR.replace("weight: 1", "wieght: 1, nomalize: true");
+    let error = refused(&folder(), &recipe);
+    assert!(matches!(&error, EngineError::Several { problems } if problems.len() == 2), "{error}");
+    let text = error.to_string();
+    assert!(text.starts_with("2 problems:\n(1) line 2, column "), "{text}");
+    for part in ["did you mean `weight`?", "\n(2) line 2, column ", "did you mean `normalize`?"] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+}
