@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::discover::{kind_of, list_directory};
@@ -15,6 +15,9 @@ const LOCK: &str = "lock";
 const JOURNAL: &str = "journal";
 /// The output in the making.
 const NEW: &str = "output";
+/// The output when it is complete, on its way to its name. Where two directories change names,
+/// the old output is here then: under another name than what can be gone on with.
+const COMPLETE: &str = "complete";
 /// An output that is being replaced, where two directories cannot change names at once.
 const OLD: &str = "old";
 
@@ -132,12 +135,16 @@ impl StagedDir {
             disposable: AtomicBool::new(is_new),
         };
         staged.put_back()?;
-        match storage.create_dir(&staged.new) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(IoError::system("create", &staged.new)(error))
+        match staged.new.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => return Ok(staged),
+            // Somebody's link, which leads to what is not ours.
+            Ok(_) => {
+                storage.remove_file(&staged.new).map_err(IoError::system("remove", &staged.new))?
             }
-            _ => Ok(staged),
+            Err(_) => {}
         }
+        storage.create_dir(&staged.new).map_err(IoError::system("create", &staged.new))?;
+        Ok(staged)
     }
 
     /// Whether an output can be written to that path, as far as can be seen without writing
@@ -365,7 +372,18 @@ impl StagedDir {
 
     /// Gives the path at which an old output is now, if there was one.
     fn move_into_place(&self) -> io::Result<Option<PathBuf>> {
-        let StagedDir { storage, new, output, .. } = self;
+        let (StagedDir { storage, new, .. }, complete) = (self, &self.home.join(COMPLETE));
+        storage.rename(new, complete)?;
+        let moved = self.move_from(complete);
+        if moved.is_err() {
+            // Where the user and the next process look for it.
+            let _ = storage.rename(complete, new);
+        }
+        moved
+    }
+
+    fn move_from(&self, new: &Path) -> io::Result<Option<PathBuf>> {
+        let StagedDir { storage, output, .. } = self;
         let is_new = match storage.inspect(output) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             found => found.map(|_| false)?,
@@ -378,7 +396,7 @@ impl StagedDir {
             return storage.rename(new, output).map(|()| None);
         }
         if storage.exchange(new, output)? {
-            return Ok(Some(new.clone()));
+            return Ok(Some(new.to_owned()));
         }
         let old = self.home.join(OLD);
         storage.rename(output, &old)?;
@@ -395,8 +413,17 @@ impl StagedDir {
     /// Puts back an output that a process has moved aside and been stopped before it moved
     /// the new one.
     fn put_back(&self) -> Result<(), IoError> {
-        let old = self.home.join(OLD);
-        if old.symlink_metadata().is_err() || self.output.symlink_metadata().is_ok() {
+        let (old, complete) = (self.home.join(OLD), self.home.join(COMPLETE));
+        let is_there = self.output.symlink_metadata().is_ok();
+        if complete.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            // Complete, but not moved; or an old output, which was to be deleted.
+            let done = match is_there || self.new.symlink_metadata().is_ok() {
+                true => self.storage.remove_dir_all(&complete),
+                false => self.storage.rename(&complete, &self.new),
+            };
+            done.map_err(IoError::system("clear away", &complete))?;
+        }
+        if old.symlink_metadata().is_err() || is_there {
             return Ok(());
         }
         let moved = self.storage.rename(&old, &self.output);
@@ -421,6 +448,23 @@ impl Drop for StagedDir {
 
 /// The output's path with its own name at the end, links followed.
 fn resolve(output: &Path) -> Result<PathBuf, IoError> {
+    // What `..` leads to, only a directory that is there can say: `new/../a` is `a` as soon as
+    // somebody has made `new`.
+    if output.components().any(|component| component == Component::ParentDir)
+        && let (Some(parent), Some(name)) = (output.parent(), output.file_name())
+    {
+        let parent = match parent.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(IoError::NoDirectory { path: parent.to_owned() });
+            }
+            parent => parent.map_err(IoError::system("open", output))?,
+        };
+        return resolve_name(&parent.join(name));
+    }
+    resolve_name(output)
+}
+
+fn resolve_name(output: &Path) -> Result<PathBuf, IoError> {
     let is_link = fs::symlink_metadata(output).is_ok_and(|metadata| metadata.is_symlink());
     let resolved = match is_link {
         true if fs::metadata(output).is_err() => {
@@ -481,6 +525,7 @@ fn claim(storage: &Storage, home: &Path, output: &Path) -> Result<(Option<File>,
             Err(error) => return Err(IoError::system("create", home)(error)),
         };
         let path = home.join(LOCK);
+        refuse_links([home, &path, &home.join(JOURNAL)])?;
         let opened = storage.open_or_create(&path);
         if is_new && opened.is_err() {
             let _ = fs::remove_dir(home);
@@ -508,6 +553,15 @@ fn claim(storage: &Storage, home: &Path, output: &Path) -> Result<(Option<File>,
         }
     }
     Err(locked("someone".to_owned()))
+}
+
+/// Links in the place of what is ours would lead to what is not.
+fn refuse_links<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(), IoError> {
+    let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    match paths.into_iter().find(is_link) {
+        Some(path) => Err(IoError::NotAFile { path: path.to_owned(), found: "a symbolic link" }),
+        None => Ok(()),
+    }
 }
 
 /// This process, for others that find its lock.

@@ -52,6 +52,8 @@ pub struct CheckpointWriter {
 struct OutputFile {
     path: PathBuf,
     file: File,
+    /// Whether it was there, at its full length, before.
+    was_there: bool,
     /// Held by a thread that writes. Systems let one at a time write to a file and may have
     /// the others wait for it in a loop: [`try_write`](CheckpointWriter::try_write) looks
     /// first. Who has nothing else to do waits there, which ends sooner than sleep.
@@ -138,16 +140,18 @@ impl CheckpointWriter {
         for shard in layout.shards() {
             let path = dir.join(shard.file_name());
             let file = open(&path)?;
+            let len = file.metadata().map_err(IoError::system("open", &path))?.len();
+            let was_there = len == shard.file_len();
             storage.set_len(&file, &path, shard.file_len())?;
             storage.write_at(&file, &path, shard.header(), 0)?;
-            files.push(OutputFile { path, file, turn: Mutex::default() });
+            files.push(OutputFile { path, file, was_there, turn: Mutex::default() });
         }
         if let Some(text) = layout.index_text() {
             let path = dir.join(INDEX_FILE);
             let file = open(&path)?;
             storage.set_len(&file, &path, text.len() as u64)?;
             storage.write_at(&file, &path, text.as_bytes(), 0)?;
-            files.push(OutputFile { path, file, turn: Mutex::default() });
+            files.push(OutputFile { path, file, was_there: false, turn: Mutex::default() });
         }
         let written = layout.tensors().iter().map(|_| AtomicU64::new(0)).collect();
         let (dir, storage, cannot_copy) = (dir.to_owned(), storage.clone(), AtomicBool::new(false));
@@ -172,6 +176,12 @@ impl CheckpointWriter {
         let file = Arc::new(OpenFile { about, file, storage: self.storage.clone(), watched });
         let TensorSpec { name, dtype, shape } = self.layout.tensors()[tensor].clone();
         Ok(StoredTensor::new(name, dtype, shape, file, place.bytes.clone()))
+    }
+
+    /// Whether the file of a tensor was there, at its full length, when it was
+    /// [resumed](Self::resume); not, if there is no such tensor.
+    pub fn was_there(&self, tensor: usize) -> bool {
+        self.layout.placement(tensor).is_some_and(|place| self.files[place.shard].was_there)
     }
 
     /// Counts a tensor as written, whose bytes the files hold already.
@@ -203,7 +213,8 @@ impl CheckpointWriter {
     ///
     /// [`IoError::System`].
     pub fn sync(&self) -> Result<(), IoError> {
-        self.files.iter().try_for_each(|file| self.storage.sync(&file.file, &file.path))
+        self.files.iter().try_for_each(|file| self.storage.sync(&file.file, &file.path))?;
+        self.storage.sync_dir(&self.dir)
     }
 
     /// The layout that is being filled.
@@ -394,8 +405,7 @@ impl CheckpointWriter {
     /// ```
     pub fn finish(self) -> Result<(), IoError> {
         self.check_written()?;
-        self.sync()?;
-        self.storage.sync_dir(&self.dir)
+        self.sync()
     }
 
     /// As [`finish`](Self::finish), unless it is told to stop meanwhile, which it asks
@@ -425,7 +435,7 @@ impl CheckpointWriter {
         let wait = std::thread::Builder::new().name("mergecore-sync".to_owned());
         let (dir, this) = (self.dir.clone(), self);
         let started = wait.spawn(move || {
-            let synced = this.sync().and_then(|()| this.storage.sync_dir(&this.dir));
+            let synced = this.sync();
             // Nobody may be there any more.
             let _ = sender.send(synced);
         });

@@ -275,3 +275,92 @@ fn links_stand_for_what_they_lead_to() {
     let error = StagedDir::create(&dir.path().join("broken"), true).unwrap_err();
     assert!(matches!(error, IoError::BrokenLink { .. }));
 }
+
+/// Whoever makes the missing directory would otherwise lead the output elsewhere.
+#[test]
+fn a_way_back_from_a_directory_that_is_not_there() {
+    let dir = dir();
+    fs::create_dir(dir.path().join("precious")).unwrap();
+    put(&dir, "precious/notes.txt", "mine");
+    let path = dir.path().join("new/../precious");
+    for result in
+        [StagedDir::create(&path, true).map(drop), StagedDir::check(&path, true, &Storage::new())]
+    {
+        let error = result.unwrap_err();
+        assert!(
+            matches!(&error, IoError::NoDirectory { path } if path.ends_with("new/..")),
+            "{error}"
+        );
+    }
+    assert_eq!(names(dir.path()), ["precious"]);
+    assert_eq!(names(&dir.path().join("precious")), ["notes.txt"]);
+}
+
+/// What an exchange has left is deleted, never written to: links to it are somebody's backup.
+#[cfg(unix)]
+#[test]
+fn an_old_output_is_not_taken_for_work_to_go_on_with() {
+    let dir = dir();
+    let output = dir.path().join("out");
+    stage(&output, false, "old").commit().unwrap();
+    fs::hard_link(output.join("config.json"), dir.path().join("backup")).unwrap();
+    // As a process that is stopped between the exchange and all that comes after it leaves it.
+    let home = dir.path().join(".out.mergecore-partial");
+    fs::create_dir_all(&home).unwrap();
+    fs::rename(&output, home.join("complete")).unwrap();
+    fs::create_dir(&output).unwrap();
+    fs::write(output.join("config.json"), "new").unwrap();
+    fs::write(home.join("journal"), "").unwrap();
+    let staged = StagedDir::resume(&output, true, &Storage::new()).unwrap();
+    assert!(names(staged.path()).is_empty());
+    staged.write_file("config.json", b"newer").unwrap();
+    staged.commit().unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("backup")).unwrap(), "old");
+    assert_eq!(fs::read_to_string(output.join("config.json")).unwrap(), "newer");
+    assert_eq!(names(dir.path()), ["backup", "out"]);
+}
+
+/// Complete, but stopped before it had its name.
+#[test]
+fn a_complete_output_without_its_name_is_gone_on_with() {
+    let dir = dir();
+    let output = dir.path().join("out");
+    let complete = dir.path().join(".out.mergecore-partial/complete");
+    fs::create_dir_all(&complete).unwrap();
+    fs::write(complete.join("config.json"), "done").unwrap();
+    let staged = StagedDir::resume(&output, false, &Storage::new()).unwrap();
+    assert_eq!(names(staged.path()), ["config.json"]);
+    staged.commit().unwrap();
+    assert_eq!(names(dir.path()), ["out"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_in_the_place_of_the_work_are_not_followed() {
+    use std::os::unix::fs::symlink;
+
+    for name in ["", "journal", "lock"] {
+        let dir = dir();
+        fs::create_dir(dir.path().join("victim")).unwrap();
+        put(&dir, "victim/file", "mine");
+        let home = dir.path().join(".out.mergecore-partial");
+        match name {
+            "" => symlink("victim", &home).unwrap(),
+            name => {
+                fs::create_dir(&home).unwrap();
+                symlink("../victim/file", home.join(name)).unwrap();
+            }
+        }
+        let error = StagedDir::create(&dir.path().join("out"), false).unwrap_err();
+        assert!(matches!(error, IoError::NotAFile { found: "a symbolic link", .. }), "{error}");
+        assert_eq!(fs::read_to_string(dir.path().join("victim/file")).unwrap(), "mine");
+    }
+    let dir = dir();
+    fs::create_dir(dir.path().join("victim")).unwrap();
+    put(&dir, "victim/file", "mine");
+    fs::create_dir(dir.path().join(".out.mergecore-partial")).unwrap();
+    symlink("../victim", dir.path().join(".out.mergecore-partial/output")).unwrap();
+    StagedDir::resume(&dir.path().join("out"), false, &Storage::new()).unwrap().commit().unwrap();
+    assert!(!fs::symlink_metadata(dir.path().join("out")).unwrap().is_symlink());
+    assert_eq!(names(&dir.path().join("victim")), ["file"]);
+}

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mergecore_io::{CheckpointWriter, StagedDir};
+use mergecore_io::{CheckpointWriter, IoError, StagedDir};
 use mergecore_kernel::BLOCK;
 use rayon::prelude::*;
 use serde_json::Value;
@@ -117,18 +117,16 @@ impl MergePlan {
         staged.keep_only(shards.chain(files.iter().map(|(name, _)| *name)))?;
         let writer =
             CheckpointWriter::resume(staged.path(), Arc::clone(&self.layout), &options.storage)?;
-        let written = self.write_tensors(&writer, &record, done, options);
-        if let Err(EngineError::IntegersDiffer { .. } | EngineError::Kernel { .. }) = written {
-            // However often it is tried.
-            staged.discard();
-        }
-        let (outcomes, resumed) = written?;
+        let (outcomes, resumed) = self
+            .write_tensors(&writer, &record, done, options)
+            .inspect_err(|error| discard_what_is_of_no_use(&staged, error))?;
         let stop = || options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled());
         let finished = match options.cancel {
             None => writer.finish().map(|()| true),
             Some(_) => writer.finish_unless(stop),
         };
-        if !finished? {
+        let finished = finished.map_err(EngineError::from);
+        if !finished.inspect_err(|error| discard_what_is_of_no_use(&staged, error))? {
             return Err(EngineError::Cancelled);
         }
         let manifest = Manifest::new(self, &outcomes, &files).to_string();
@@ -330,6 +328,18 @@ impl MergePlan {
     }
 }
 
+/// Has the work removed where it would fail again however often it is tried, or where a sync has
+/// failed: the system may then take for written what it was not able to write.
+fn discard_what_is_of_no_use(staged: &StagedDir, error: &EngineError) {
+    use IoError::System;
+    if let EngineError::IntegersDiffer { .. }
+    | EngineError::Kernel { .. }
+    | EngineError::Io(System { action: "sync", .. }) = error
+    {
+        staged.discard();
+    }
+}
+
 /// Names and contents.
 pub(crate) type SmallFiles = Vec<(&'static str, Vec<u8>)>;
 
@@ -423,6 +433,9 @@ impl<'a> Job<'a> {
         let Some(writer) = self.writer else { return Ok(complete) };
         let look = |(index, outcome): (usize, Outcome)| {
             if index >= self.plan.tensors.len() {
+                return Ok(None);
+            }
+            if !writer.was_there(index) {
                 return Ok(None);
             }
             let stored = writer.read_back(index)?;
