@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
+use std::fs::Metadata;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::index::{INDEX_FILE, Index};
 use crate::natural::natural_order;
 use crate::quantisation::{Quantisation, detect_quantisation};
 use crate::source::{OpenFile, StoredTensor, TensorSource};
-use crate::stamp::Watched;
+use crate::stamp::Stamp;
 use crate::storage::Storage;
 
 /// A checkpoint directory: config.json and tensors in one safetensors file or in
@@ -62,7 +63,7 @@ pub struct Checkpoint {
     /// The weights files, to see whether they change.
     open: Vec<Arc<OpenFile>>,
     /// The other files, for the same.
-    watched: Vec<Watched>,
+    watched: Vec<(PathBuf, Stamp)>,
 }
 
 /// A weights file as it was when the checkpoint was opened.
@@ -91,6 +92,15 @@ pub struct SourceFile {
     pub bytes: u64,
     /// When it was last written, where the file system knows.
     pub modified: Option<SystemTime>,
+    /// By which to tell whether it is still the same.
+    pub stamp: Stamp,
+}
+
+impl SourceFile {
+    pub(crate) fn new(name: String, path: PathBuf, metadata: &Metadata) -> Self {
+        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
+        SourceFile { name, path, bytes, modified, stamp: Stamp::of(metadata) }
+    }
 }
 
 impl Checkpoint {
@@ -138,7 +148,8 @@ impl Checkpoint {
         let read = read.chain(companions.iter().map(|companion| companion.name));
         let watch = |name: &str| {
             let path = dir.join(name);
-            Ok(Watched::new(&path, &inspect_regular(storage, &path)?))
+            let stamp = Stamp::of(&inspect_regular(storage, &path)?);
+            Ok((path, stamp))
         };
         let watched = read.map(watch).collect::<Result<_, IoError>>()?;
         let config = read_config(storage, dir, &names)?;
@@ -214,7 +225,7 @@ impl Checkpoint {
     }
 
     /// Whether all files that were found on opening, small ones too, are still the same:
-    /// neither written to nor replaced, as far as length, time of writing and identity show.
+    /// neither written to nor replaced, as far as their [`Stamp`]s show.
     ///
     /// # Errors
     ///
@@ -236,10 +247,10 @@ impl Checkpoint {
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
     pub fn check_unchanged(&self) -> Result<(), IoError> {
-        for file in &self.open {
-            file.watched.check(&self.storage, Some(&file.file))?;
+        for OpenFile { about, file, .. } in self.open.iter().map(Arc::as_ref) {
+            about.stamp.check(&about.path, &self.storage, Some(file))?;
         }
-        self.watched.iter().try_for_each(|file| file.check(&self.storage, None))
+        self.watched.iter().try_for_each(|(path, stamp)| stamp.check(path, &self.storage, None))
     }
 }
 
@@ -292,10 +303,8 @@ fn open_file(
         }
         Err(error) => return Err(IoError::system("read", path)(error)),
     };
-    let watched = Watched::new(&path, &metadata);
-    let about =
-        SourceFile { name, path, bytes: metadata.len(), modified: metadata.modified().ok() };
-    Ok((Arc::new(OpenFile { about, file, storage: storage.clone(), watched }), header))
+    let about = SourceFile::new(name, path, &metadata);
+    Ok((Arc::new(OpenFile { about, file, storage: storage.clone() }), header))
 }
 
 /// No tensor twice; and with an index, no tensor elsewhere, missing or unlisted.

@@ -34,5 +34,6 @@ pub use quantisation::{Quantisation, detect_quantisation};
 pub use rows::Rows;
 pub use source::{StoredTensor, TensorSource};
 pub use staging::StagedDir;
+pub use stamp::Stamp;
 pub use storage::{Storage, StorageCall, StorageHook};
 pub use writer::{CheckpointWriter, sync_dir};
