@@ -41,8 +41,9 @@ pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
 /// Says what a merge that failed has kept.
 fn with_partial_work(error: EngineError, output: &Path) -> Failure {
     let kept = match error {
-        // Tells of another's.
-        EngineError::PartialDiffers { .. } | EngineError::Io(IoError::OutputLocked { .. }) => None,
+        // Tells of another's, or of what is none.
+        EngineError::PartialDiffers { .. }
+        | EngineError::Io(IoError::OutputLocked { .. } | IoError::OddWork { .. }) => None,
         _ => partial_work(output),
     };
     let mut failure = Failure::from(error);

@@ -79,3 +79,24 @@ fn work_that_another_merge_has_left() {
     assert_eq!(code, 0, "{stderr}");
     assert!(!folder.path(".out.mergecore-partial").exists());
 }
+
+#[test]
+fn what_is_odd_in_the_place_of_the_work_is_discarded_on_request() {
+    for name in ["journal", "lock", "output"] {
+        let folder = Folder::new();
+        let path = folder.path(".out.mergecore-partial").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match name {
+            "output" => std::fs::write(&path, "x").unwrap(),
+            _ => std::fs::create_dir(&path).unwrap(),
+        }
+        let (code, _, stderr) = folder.merge(LINEAR, &[]);
+        assert_eq!(code, 1, "{stderr}");
+        let told = format!("error: .out.mergecore-partial/{name} is a ");
+        assert!(stderr.starts_with(&told) && stderr.contains("(--restart)"), "{stderr}");
+        assert!(!stderr.contains("is kept in"), "{stderr}");
+        let (code, _, stderr) = folder.merge(LINEAR, &["--restart"]);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(!folder.path(".out.mergecore-partial").exists());
+    }
+}

@@ -111,7 +111,8 @@ impl MergePlan {
         let started = Instant::now();
         let output = output.as_ref();
         let files = self.check_output(output, options)?;
-        let staged = StagedDir::resume(output, options.overwrite, &options.storage)?;
+        let open = if options.restart { StagedDir::restart } else { StagedDir::resume };
+        let staged = open(output, options.overwrite, &options.storage)?;
         let (record, done) = Record::open(self, &staged, options)?;
         let shards = self.layout.shards().iter().map(|shard| shard.file_name());
         staged.keep_only(shards.chain(files.iter().map(|(name, _)| *name)))?;

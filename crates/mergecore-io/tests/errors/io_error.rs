@@ -458,6 +458,17 @@ fn output_locked() {
 }
 
 #[test]
+fn odd_work() {
+    let dir = dir();
+    let journal = dir.path().join(".out.mergecore-partial/journal");
+    fs::create_dir_all(&journal).unwrap();
+    let output = dir.path().join("out");
+    let error = StagedDir::resume(&output, false, &Storage::new()).unwrap_err();
+    assert!(matches!(&error, IoError::OddWork { path, found: "a directory" } if *path == journal));
+    says(&error, &["/.out.mergecore-partial/journal is a directory", "(--restart)", "move it"]);
+}
+
+#[test]
 fn no_space() {
     let dir = dir();
     let staged = StagedDir::create(&dir.path().join("out"), false).unwrap();
