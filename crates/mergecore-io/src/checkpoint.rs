@@ -141,6 +141,34 @@ impl Checkpoint {
     ///
     /// As [`open`](Checkpoint::open), and whatever a hook refuses.
     pub fn open_in(dir: &Path, storage: &Storage) -> Result<Checkpoint, IoError> {
+        let opened = Checkpoint::open_unless(dir, storage, || false)?;
+        Ok(opened.expect("nobody told it to stop"))
+    }
+
+    /// As [`open_in`](Checkpoint::open_in), unless it is told to stop meanwhile, which it asks
+    /// `stop` for before each file of weights: `None` then.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_in`](Checkpoint::open_in).
+    ///
+    /// ```
+    /// use mergecore_io::{Checkpoint, Storage};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+    /// # let file = [&2u64.to_le_bytes()[..], b"{}"].concat();
+    /// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+    /// # let dir = dir.path();
+    /// assert!(Checkpoint::open_unless(dir, &Storage::new(), || false)?.is_some());
+    /// assert!(Checkpoint::open_unless(dir, &Storage::new(), || true)?.is_none());
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn open_unless(
+        dir: &Path,
+        storage: &Storage,
+        stop: impl Fn() -> bool,
+    ) -> Result<Option<Checkpoint>, IoError> {
         let names = list_directory(storage, dir)?;
         // What is read from here on must still be the same when the caller is done.
         let companions = find_companions(storage, dir, &names)?;
@@ -160,6 +188,9 @@ impl Checkpoint {
         let mut tensors = Vec::new();
         let (mut files, mut open) = (Vec::new(), Vec::new());
         for name in file_names {
+            if stop() {
+                return Ok(None);
+            }
             let (file, header) = open_file(storage, dir, name)?;
             files.push(file.about.clone());
             open.push(Arc::clone(&file));
@@ -180,7 +211,17 @@ impl Checkpoint {
         refuse_quantised(dir, detect_quantisation(&config, dtypes))?;
 
         let (dir, storage) = (dir.to_owned(), storage.clone());
-        Ok(Checkpoint { dir, config, tensors, by_name, files, companions, storage, open, watched })
+        Ok(Some(Checkpoint {
+            dir,
+            config,
+            tensors,
+            by_name,
+            files,
+            companions,
+            storage,
+            open,
+            watched,
+        }))
     }
 
     /// The directory, as given.
