@@ -295,11 +295,12 @@ impl<'a> Planner<'a, '_> {
                 expected.push(head);
             }
         }
-        for head in heads(first) {
-            if donor.checkpoint.tensor(head.name()).is_some() || !donor.architecture.is_tied() {
-                continue;
-            }
-            expected.retain(|tensor| tensor.name() != head.name());
+        let lacks = |head: &&StoredTensor| donor.checkpoint.tensor(head.name()).is_none();
+        if !donor.architecture.is_tied() {
+            return;
+        }
+        expected.retain(|tensor| !(is_head(tensor.name()) && lacks(tensor)));
+        for head in heads(first).filter(lacks) {
             if first.architecture.is_tied() {
                 self.leave_out(reference, head);
             } else {
@@ -428,7 +429,7 @@ impl<'a> Planner<'a, '_> {
         for source in &section.sources {
             let Model { checkpoint, architecture, .. } = &models[source.model];
             let wanted = name_in(source);
-            let tied = || checkpoint.tensor(&architecture.tied_to(&wanted, shape, checkpoint)?);
+            let tied = || checkpoint.tensor(architecture.tied_to(&wanted, shape)?);
             let input = checkpoint.tensor(&wanted).or_else(tied);
             if input.is_none() {
                 if is_recomputed(name, shape) {

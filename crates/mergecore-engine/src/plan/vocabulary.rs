@@ -93,7 +93,7 @@ impl<'a> Vocabularies<'a> {
     /// The donor's tensor of that name, or the embedding that stands in for it.
     fn donors(&self, name: &str, shape: &[usize]) -> Option<&'a StoredTensor> {
         let Model { checkpoint, architecture, .. } = &self.models[self.donor];
-        let tied = || checkpoint.tensor(&architecture.tied_to(name, shape, checkpoint)?);
+        let tied = || checkpoint.tensor(architecture.tied_to(name, shape)?);
         checkpoint.tensor(name).or_else(tied)
     }
 
