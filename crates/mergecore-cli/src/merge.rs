@@ -16,6 +16,7 @@ use crate::{Failure, interrupt, print};
 pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
     let options = args.options()?;
     let config = MergeConfig::from_path(&args.config)?;
+    let options = MergeOptions { cancel: Some(interrupt::flag()?), ..options };
     let plan = plan_for_output(&config, &args.output, &options)?;
     if args.verbose {
         describe(&plan);
@@ -24,8 +25,7 @@ pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
         plan.notes().iter().for_each(print::note);
     }
     let bar = Bar::new(args.quiet, plan.layout().total_bytes());
-    let cancel = Some(interrupt::flag()?);
-    let options = MergeOptions { progress: bar.callback(), cancel, ..options };
+    let options = MergeOptions { progress: bar.callback(), ..options };
     let report = plan.execute(&args.output, &options);
     bar.finish();
     let report = report.map_err(|error| with_partial_work(error, &args.output))?;

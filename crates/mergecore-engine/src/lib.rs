@@ -11,6 +11,7 @@ mod identity;
 mod locate;
 mod manifest;
 mod options;
+mod place;
 mod plan;
 mod problems;
 mod registry;
