@@ -17,6 +17,7 @@ use mergecore_kernel::BLOCK;
 use rayon::prelude::*;
 use serde_json::Value;
 
+use crate::card;
 use crate::hash::hash_source;
 use crate::manifest::{self, Manifest};
 use crate::place::{InputPlace, absolute, check_place};
@@ -237,14 +238,14 @@ impl MergePlan {
     }
 
     /// The files beside weights and manifest, with their names.
-    fn small_files(&self, card: Option<String>) -> Result<SmallFiles, EngineError> {
+    pub(crate) fn small_files(&self, card: Option<String>) -> Result<SmallFiles, EngineError> {
         let config = format!("{:#}\n", Value::Object(self.config.clone()));
         let mut files = vec![("config.json", config.into_bytes())];
         for companion in &self.companions {
             files.push((companion.name, companion.read()?));
         }
         files.push(("mergecore_config.yml", self.recipe.clone().into_bytes()));
-        files.extend(card.map(|card| ("README.md", card.into_bytes())));
+        files.extend(card.map(|card| (card::FILE, card.into_bytes())));
         Ok(files)
     }
 
