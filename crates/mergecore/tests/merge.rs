@@ -7,6 +7,8 @@ mod architectures;
 mod card;
 #[path = "merge/check.rs"]
 mod check;
+#[path = "merge/disk.rs"]
+mod disk;
 #[path = "merge/errors/mod.rs"]
 mod errors;
 #[path = "merge/faults.rs"]
