@@ -49,8 +49,9 @@ pub struct MergeOptions {
     pub seed: u64,
     /// Replace an output that exists. Off by default: such an output is an error.
     pub overwrite: bool,
-    /// Discard what an interrupted merge to the same output has left, and begin anew. Off by
-    /// default: the same merge goes on with it, and another one is refused.
+    /// Discard what an interrupted merge to the same output has left, or whatever else is in its
+    /// place (but nothing that a link there leads to), and begin anew. Off by default: the same
+    /// merge goes on with it, and another one is refused.
     pub restart: bool,
     /// Hash what is read and written into the manifest. On by default.
     pub hash: bool,
@@ -252,8 +253,8 @@ impl CancelFlag {
         CancelFlag::default()
     }
 
-    /// Asks the merge to stop; it ends within a chunk's time and leaves no output,
-    /// but what was done, for the same merge to go on with.
+    /// Asks whatever was given the flag to stop, which it does within a tenth of a second. A merge
+    /// leaves no output, but what was done, for the same merge to go on with.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

