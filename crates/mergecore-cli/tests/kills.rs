@@ -342,6 +342,27 @@ fn signal(child: &Child, signal: &str) {
     assert!(sent.success());
 }
 
+/// A merge that is to go on when its terminal closes.
+#[test]
+fn what_it_was_started_to_ignore_it_ignores() {
+    let folder = Folder::new();
+    recipe(&folder, 1);
+    let begun = Instant::now();
+    folder.run(&["merge", "recipe.yml", "out", "--threads", "1"]);
+    let time = begun.elapsed();
+    for tenth in 1..10 {
+        fs::remove_dir_all(folder.path("out")).unwrap();
+        let mut shell = Command::new("sh");
+        let script = "trap '' HUP; exec \"$0\" merge recipe.yml out --threads 1";
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_mergecore")]).current_dir(folder.path(""));
+        let child = shell.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(time * tenth / 10);
+        signal(&child, "-HUP");
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{}", stderr(&ended));
+    }
+}
+
 /// Ctrl-C, and a system that shuts down.
 #[test]
 fn asked_to_end_it_ends_at_once_and_says_what_is_kept() {

@@ -6,7 +6,7 @@ use mergecore_io::{Checkpoint, StagedDir};
 
 use crate::{EngineError, MergeOptions};
 
-/// Where an input is: its directory, and the weights that are read there, as far as it
+/// Where an input is: its directory, and the files that are read there, as far as it
 /// could be opened.
 pub(crate) struct InputPlace {
     pub(crate) dir: PathBuf,
@@ -15,8 +15,9 @@ pub(crate) struct InputPlace {
 
 impl InputPlace {
     pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
-        let files = checkpoint.files().iter().map(|file| file.path.clone()).collect();
-        InputPlace { dir: checkpoint.dir().to_owned(), files }
+        let weights = checkpoint.files().iter().map(|file| file.path.clone());
+        let others = checkpoint.companions().iter().map(|file| checkpoint.dir().join(file.name));
+        InputPlace { dir: checkpoint.dir().to_owned(), files: weights.chain(others).collect() }
     }
 }
 
@@ -37,11 +38,16 @@ fn check_apart(
     inputs: impl IntoIterator<Item = InputPlace>,
 ) -> Result<(), EngineError> {
     let output = absolute(output);
+    // Of which parts are deleted, as are those of an output that is replaced.
+    let work = StagedDir::work_of(&output);
     for InputPlace { dir, files } in inputs {
         let input = absolute(&dir);
-        let overlaps = output.starts_with(&input) || input.starts_with(&output);
-        // What is replaced is deleted: not what an input's files are links to.
-        if overlaps || files.iter().any(|file| absolute(file).starts_with(&output)) {
+        let is_ours = |path: &Path| {
+            path.starts_with(&output) || work.as_ref().is_some_and(|work| path.starts_with(work))
+        };
+        // Not what an input's files are links to, either.
+        let overlaps = output.starts_with(&input) || is_ours(&input);
+        if overlaps || files.iter().any(|file| is_ours(&absolute(file))) {
             return Err(EngineError::OutputOverlapsInput { output, input });
         }
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path};
 use std::sync::Mutex;
 
-use mergecore_io::{Checkpoint, IoError, StoredTensor, TensorSource, may_be_weights};
+use mergecore_io::{
+    Checkpoint, IoError, MAX_HEADER_BYTES, StoredTensor, TensorSource, may_be_weights,
+};
 use rayon::prelude::*;
 
 use crate::execute::Pool;
@@ -190,6 +192,10 @@ fn check_file(dir: &Path, file: &FileEntry<'_>, options: &MergeOptions) -> Optio
     };
     if bytes != file.bytes {
         return changed(format!("it had {} bytes and has {bytes}", file.bytes));
+    }
+    // The eight bytes of a header's length and the longest header, which no file's is beyond.
+    if file.header_bytes.is_some_and(|header| header > 8 + MAX_HEADER_BYTES) {
+        return changed("no header is as long as the manifest says".to_owned());
     }
     let content = match file.header_bytes {
         None => options.storage.read_file(&path),

@@ -219,6 +219,20 @@ impl StagedDir {
         home.symlink_metadata().is_ok_and(|found| found.is_dir()).then_some(home)
     }
 
+    /// Where the work on an output is done, whether there is any or not; `None` where the path
+    /// names no output.
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use mergecore_io::StagedDir;
+    ///
+    /// let work = StagedDir::work_of(Path::new("models/merged"));
+    /// assert_eq!(work.as_deref(), Some(Path::new("models/.merged.mergecore-partial")));
+    /// ```
+    pub fn work_of(output: &Path) -> Option<PathBuf> {
+        home(output).ok()
+    }
+
     /// The working directory.
     ///
     /// ```
@@ -363,8 +377,9 @@ impl StagedDir {
     ///
     /// # Errors
     ///
-    /// [`IoError::System`] if syncing what is to be moved fails, and [`IoError::Commit`] if it
-    /// cannot be moved into place: it is then kept where it is, complete.
+    /// [`IoError::System`] if syncing what is to be moved fails, [`IoError::Commit`] if it
+    /// cannot be moved into place, and what [`StagedDir::create`] says of an output that is there
+    /// by now and not to be replaced: it is then kept where it is, complete.
     /// [`IoError::NameNotSynced`] or [`IoError::OldOutputLeft`] if all went well except that
     /// the new name could not be synced or the replaced output could not be deleted.
     ///
@@ -384,6 +399,8 @@ impl StagedDir {
     pub fn commit(self) -> Result<(), IoError> {
         self.keep();
         sync_tree(&self.storage, &self.new)?;
+        // Since the merge began, somebody may have put there what is not to be deleted.
+        check_output(&self.storage, &self.output, self.overwrite)?;
         let old = self.move_into_place().map_err(|source| IoError::Commit {
             path: self.output.clone(),
             staging: self.new.clone(),

@@ -104,6 +104,25 @@ fn a_manifest_that_names_files_elsewhere() {
     }
 }
 
+/// Nor has it a file read whole as a header, of however many bytes it says that one has.
+#[test]
+fn a_manifest_that_makes_a_header_of_a_whole_file() {
+    let (_folder, out) = merged();
+    let path = out.join("merge_manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let sparse = 200_000_000_000u64;
+    fs::File::create(out.join("config.json")).unwrap().set_len(sparse).unwrap();
+    let at = text.find("\"name\": \"config.json\"").unwrap();
+    let (before, entry) = text.split_at(at);
+    let (bytes, rest) = entry.split_once("\"bytes\": ").unwrap();
+    let (_, rest) = rest.split_once(',').unwrap();
+    let huge = format!("{before}{bytes}\"bytes\": {sparse},\"header_bytes\": {sparse},{rest}");
+    reseal(&path, huge);
+    let found = verify(&out, &MergeOptions::default()).unwrap();
+    let told = found.faults[0].to_string();
+    assert!(told.contains("config.json") && told.contains("no header is as long"), "{told}");
+}
+
 #[test]
 fn a_merge_is_repeated_from_its_manifest() {
     let (folder, out) = merged();
