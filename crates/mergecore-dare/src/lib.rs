@@ -9,5 +9,5 @@ pub use dare::{Dare, dare_linear_slices, dare_ties_slices};
 pub use dare::{dare_linear, dare_ties};
 #[cfg(feature = "ndarray")]
 pub use mergecore_kernel::ndarray;
-pub use mergecore_kernel::{KernelError, Rescale, StreamKey};
+pub use mergecore_kernel::{Consensus, Elect, Election, KernelError, Rescale, StreamKey};
 pub use method::{DareLinearMethod, DareTiesMethod};

@@ -69,6 +69,17 @@ pub enum KernelError {
         /// The range, in words.
         expected: &'static str,
     },
+    /// The driver could not read an input, or was told to stop; it says which.
+    #[error("reading the inputs was broken off")]
+    Interrupted,
+    /// The data allow no result.
+    #[error("{what}; {instead}")]
+    Undefined {
+        /// What the data are.
+        what: String,
+        /// What to do about it.
+        instead: &'static str,
+    },
     /// The weights of a normalised average cancel.
     #[error(
         "the weights sum to {sum}, and an average divides by their sum; choose other weights, or set `normalize: false`"

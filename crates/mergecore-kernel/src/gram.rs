@@ -2,9 +2,11 @@
 
 use mergecore_tensor::{Element, Elements, Simd, Vectorize, bf16, f16};
 
+use crate::deltas::Subtract;
 use crate::{KernelError, Order, Scan, Step, Tile};
 
-/// Dot products of all pairs of inputs, taken as flat vectors.
+/// Dot products of all pairs of inputs, or of their differences from a base, taken as flat
+/// vectors.
 ///
 /// Only a [`GramScan`] makes one.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +61,8 @@ impl Gram {
 /// ```
 pub struct GramScan<F> {
     inputs: usize,
+    /// Whether the vectors are the inputs' differences from a base before them.
+    from_base: bool,
     then: F,
 }
 
@@ -74,7 +78,37 @@ where
 {
     /// Scans this many inputs, then calls `then` for the next step.
     pub fn new(inputs: usize, then: F) -> Self {
-        GramScan { inputs, then }
+        GramScan { inputs, from_base: false, then }
+    }
+
+    /// Scans the task vectors of this many models, which come after their base: the vectors
+    /// are the differences, taken before they are multiplied, so that nothing cancels.
+    ///
+    /// ```
+    /// use mergecore_kernel::{
+    ///     Combination, Extent, GramScan, Kernel, KernelError, Step, merge_slices,
+    /// };
+    ///
+    /// /// Divides a model's change by its norm.
+    /// #[derive(Debug)]
+    /// struct UnitChange;
+    ///
+    /// impl Kernel for UnitChange {
+    ///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+    ///         Ok(Step::scan(GramScan::of_deltas(1, |gram| {
+    ///             let share = 1.0 / gram.norm(0);
+    ///             Ok(Step::apply(Combination::new(vec![1.0 - share, share])))
+    ///         })))
+    ///     }
+    /// }
+    ///
+    /// let mut out = [0.0f32; 2];
+    /// merge_slices(&UnitChange, &[&[1.0f32, 1.0], &[1.0, 5.0]], &[2], &mut out)?;
+    /// assert_eq!(out, [1.0, 2.0]);
+    /// # Ok::<(), KernelError>(())
+    /// ```
+    pub fn of_deltas(models: usize, then: F) -> Self {
+        GramScan { inputs: models, from_base: true, then }
     }
 }
 
@@ -93,8 +127,14 @@ where
     }
 
     fn fold(&self, partial: &mut Lanes, tile: &mut Tile<'_>) {
-        let inputs: Vec<&[f64]> = (0..self.inputs).map(|input| tile.input(input)).collect();
-        tile.simd().run(AddProducts { inputs: &inputs, lanes: &mut partial.0 });
+        let simd = tile.simd();
+        if self.from_base {
+            let (base, models) = tile.split_base();
+            models.for_each(|model| simd.run(Subtract { base, model }));
+        }
+        let first = usize::from(self.from_base);
+        let inputs: Vec<&[f64]> = (first..first + self.inputs).map(|i| tile.input(i)).collect();
+        simd.run(AddProducts { inputs: &inputs, lanes: &mut partial.0 });
     }
 
     fn fold_stored(
@@ -104,7 +144,7 @@ where
         _: u64,
         inputs: &[Elements<'_>],
     ) -> bool {
-        match inputs.first() {
+        match inputs.first().filter(|_| !self.from_base) {
             Some(Elements::Bf16(_)) => self.fold_slices::<bf16>(partial, simd, inputs),
             Some(Elements::F16(_)) => self.fold_slices::<f16>(partial, simd, inputs),
             Some(Elements::F32(_)) => self.fold_slices::<f32>(partial, simd, inputs),

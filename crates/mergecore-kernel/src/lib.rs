@@ -20,16 +20,16 @@ mod tile;
 #[cfg(feature = "ndarray")]
 pub use arrays::{merge_arrays, merge_arrays_onto_base};
 pub use combine::Combination;
-pub use deltas::{KeepAll, Prune, Rescale, TaskVectors};
+pub use deltas::{Consensus, Elect, Election, KeepAll, Prune, Rescale, TaskVectors};
 pub use driver::{Worker, blocks, merge_slices, merge_slices_onto_base};
 pub use error::KernelError;
 pub use gram::{Gram, GramScan, dot};
-pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, Scan, Step};
+pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, ReadInputs, Scan, Step, Whole};
 pub use mask::RandomMask;
 pub use mergecore_tensor::{DType, Element, Elements, ElementsMut, Found, Losses, Simd, Vectorize};
 pub use method::{
-    Argument, Arguments, Binding, DefaultValue, Inputs, Method, Parameter, ParameterKind, Scope,
-    StreamKey,
+    Argument, Arguments, Base, Binding, DefaultValue, Inputs, Method, Parameter, ParameterKind,
+    Scope, StreamKey,
 };
 #[cfg(feature = "ndarray")]
 pub use ndarray;

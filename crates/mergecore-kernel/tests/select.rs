@@ -224,7 +224,7 @@ fn unlike_its_sample(
     mut inside: impl FnMut() -> f64,
     mut outside: impl FnMut() -> f64,
 ) -> Vec<f64> {
-    let extent = Extent { rows: 1, columns: len as u64 };
+    let extent = Extent::of(&[len]);
     let then = |_| Ok(Step::apply(Combination::select(0, 1)));
     let Ok(Step::Scan(scan)) = select(Magnitudes, &[extent.len() / 2], extent, then) else {
         panic!("{len} elements are not sampled");

@@ -7,7 +7,7 @@ mod trim;
 
 #[cfg(feature = "ndarray")]
 pub use mergecore_kernel::ndarray;
-pub use mergecore_kernel::{KernelError, Rescale};
+pub use mergecore_kernel::{Consensus, Elect, Election, KernelError, Rescale};
 #[cfg(feature = "ndarray")]
 pub use task_arithmetic::task_arithmetic;
 pub use task_arithmetic::{TaskArithmetic, TaskArithmeticMethod, task_arithmetic_slices};

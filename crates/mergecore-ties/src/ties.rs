@@ -1,8 +1,8 @@
 //! Trim, elect sign, disjoint merge.
 
 use mergecore_kernel::{
-    Binding, DefaultValue, Element, Extent, Inputs, Kernel, KernelError, Method, Parameter,
-    ParameterKind, Rescale, Scope, Step, TaskVectors, merge_slices_onto_base,
+    Base, Binding, DefaultValue, Election, Element, Extent, Inputs, Kernel, KernelError, Method,
+    Parameter, ParameterKind, Rescale, Scope, Step, TaskVectors, merge_slices_onto_base,
 };
 
 use crate::trim::trimmed;
@@ -40,6 +40,8 @@ pub struct Ties {
     pub lambda: f64,
     /// Whether and how to scale up what is kept. Off by default.
     pub rescale: Option<Rescale>,
+    /// How signs are elected: by default, by the sum of the weighted deltas.
+    pub election: Election,
 }
 
 impl Default for Ties {
@@ -50,6 +52,7 @@ impl Default for Ties {
             normalize: true,
             lambda: 1.0,
             rescale: None,
+            election: Election::default(),
         }
     }
 }
@@ -69,7 +72,7 @@ impl Ties {
         TaskVectors {
             weights: self.weights.clone(),
             densities: self.densities.clone(),
-            consensus: true,
+            election: Some(self.election),
             normalize: self.normalize,
             lambda: self.lambda,
             rescale: self.rescale,
@@ -149,7 +152,8 @@ pub fn ties<T: Element, D: mergecore_kernel::ndarray::Dimension>(
 ///
 /// assert_eq!(TiesMethod.name(), "ties");
 /// let names: Vec<&str> = TiesMethod.parameters().iter().map(|p| p.name).collect();
-/// assert_eq!(names, ["weight", "density", "normalize", "lambda", "rescale", "rescale_norm"]);
+/// assert_eq!(names[..4], ["weight", "density", "normalize", "lambda"]);
+/// assert_eq!(names[4..], ["rescale", "rescale_norm", "consensus", "elect"]);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TiesMethod;
@@ -163,16 +167,20 @@ impl Method for TiesMethod {
         "TIES"
     }
 
+    fn summary(&self) -> &str {
+        "Keeps each model's largest changes, elects a sign for each element, adds what agrees"
+    }
+
     fn source(&self) -> Option<&str> {
         Some("https://arxiv.org/abs/2306.01708")
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { base: true, models: 0..=usize::MAX }
+        Inputs { base: Base::Required, models: 0..=usize::MAX }
     }
 
     fn parameters(&self) -> &[Parameter] {
-        const PARAMETERS: [Parameter; 6] = [
+        const PARAMETERS: [Parameter; 8] = [
             Parameter::WEIGHT,
             Parameter::DENSITY,
             Parameter { default: DefaultValue::Flag(true), ..Parameter::NORMALIZE },
@@ -185,6 +193,8 @@ impl Method for TiesMethod {
                 help: "scale up what is kept (off unless rescale_norm is given; l1)",
             },
             Parameter::RESCALE_NORM,
+            Parameter::CONSENSUS,
+            Parameter::ELECT,
         ];
         &PARAMETERS
     }
@@ -197,6 +207,7 @@ impl Method for TiesMethod {
             normalize: shared.flag("normalize").unwrap_or(true),
             lambda: shared.number("lambda").unwrap_or(1.0),
             rescale: Rescale::from_arguments(shared, false, Rescale::L1),
+            election: Election::from_arguments(shared),
         };
         ties.vectors().check()?;
         Ok(Box::new(ties))

@@ -72,7 +72,7 @@ pub fn merge(
 /// As [`merge`].
 ///
 /// ```
-/// use mergecore::kernel::{Binding, Combination, Extent, Inputs, Kernel, Parameter, Step};
+/// use mergecore::kernel::{Base, Binding, Combination, Extent, Inputs, Kernel, Parameter, Step};
 /// use mergecore::{KernelError, MergeConfig, MergeOptions, Method, builtin_methods, merge_with};
 /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
 /// # let dir = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ pub fn merge(
 /// impl Method for Mean {
 ///     fn name(&self) -> &str { "mean" }
 ///     fn title(&self) -> &str { "Mean of two" }
-///     fn inputs(&self) -> Inputs { Inputs { base: false, models: 2..=2 } }
+///     fn inputs(&self) -> Inputs { Inputs { base: Base::None, models: 2..=2 } }
 ///     fn parameters(&self) -> &[Parameter] { &[] }
 ///     fn bind(&self, _: &Binding) -> Result<Box<dyn Kernel>, KernelError> { Ok(Box::new(Mean)) }
 /// }

@@ -6,6 +6,7 @@ mod memory;
 mod record;
 mod schedule;
 mod tensor;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -201,10 +201,8 @@ pub(super) fn note_base_parameters(
     sections: &[Section],
     notes: &mut Vec<String>,
 ) {
-    if !method.inputs().base {
-        return;
-    }
-    let sites = sections.iter().map(|section| section.reference().site);
+    let with_base = sections.iter().filter(|section| section.has_base);
+    let sites = with_base.map(|section| section.reference().site);
     let mut sites: Vec<Site> = sites.filter(|site| site.input.is_some()).collect();
     sites.dedup();
     let mut without_effect = WithoutEffect::new(recipe, notes);
@@ -287,8 +285,8 @@ impl<'a> Mistakes<'a> {
         problems: &mut Problems,
     ) {
         let config = self.recipe.config;
-        let skip = usize::from(self.method.inputs().base);
         for group in groups {
+            let skip = usize::from(group.has_base);
             let (site, levels) = (group.site, &config.levels(group.site));
             let shared = Lookup { site, levels, scope: Scope::Shared, model: None };
             self.check(&shared, problems);
@@ -385,6 +383,7 @@ fn argument(
         None => match parameter.default {
             DefaultValue::Number(value) => Ok(Some(Argument::Number(value))),
             DefaultValue::Flag(value) => Ok(Some(Argument::Flag(value))),
+            DefaultValue::Text(value) => Ok(Some(Argument::Text(value.to_owned()))),
             DefaultValue::Unset => Ok(None),
             DefaultValue::Required => Err(Mistake::Missing),
         },
@@ -397,6 +396,11 @@ fn validated(parameter: &Parameter, value: &Scalar) -> Option<Argument> {
         ParameterKind::Number { min, max } => {
             value.as_f64().filter(|number| (min..=max).contains(number)).map(Argument::Number)
         }
+        ParameterKind::Integer { min, max } => value
+            .as_f64()
+            .filter(|number| number.fract() == 0.0)
+            .filter(|number| (f64::from(min)..=f64::from(max)).contains(number))
+            .map(Argument::Number),
         ParameterKind::Flag => value.as_bool().map(Argument::Flag),
         ParameterKind::Choice(names) => value
             .as_str()

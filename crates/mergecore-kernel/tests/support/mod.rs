@@ -2,8 +2,8 @@
 #![allow(dead_code)] // each test binary uses a part of it
 
 use mergecore_kernel::{
-    Argument, Arguments, Binding, Element, Elements, ElementsMut, Extent, Kernel, Method, Order,
-    Rescale, Simd, Step, StreamKey, Worker, blocks, merge_slices,
+    Argument, Arguments, Base, Binding, Element, Elements, ElementsMut, Extent, Kernel, Method,
+    Order, Rescale, Simd, Step, StreamKey, Worker, blocks, merge_slices,
 };
 use serde_json::Value;
 
@@ -151,6 +151,7 @@ pub(crate) fn run_by_blocks(
                 step = scan.finish(total).expect("the kernel accepts the inputs");
                 scans += 1;
             }
+            Step::Whole(_) => unimplemented!("by whole inputs"),
             Step::Apply(apply) => {
                 for piece in blocks(0..extent.len()) {
                     let inputs = part(piece.start, piece.end);
@@ -230,6 +231,7 @@ pub(crate) fn bound(
         arguments
     };
     let binding = Binding {
+        base: method.inputs().base == Base::Required,
         shared: arguments,
         models: (0..models).map(model).collect(),
         stream: StreamKey::from_seed(seed),
