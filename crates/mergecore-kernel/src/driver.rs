@@ -5,7 +5,9 @@ use std::ops::Range;
 use mergecore_tensor::{Element, Elements, ElementsMut, Losses, Simd};
 
 use crate::kernel::{Apply, ErasedPartial, ErasedScan, ReadInputs};
-use crate::{BLOCK, Extent, Kernel, KernelError, Order, Step, TILE, Tile};
+use crate::{
+    BLOCK, Concatenation, Extent, Kernel, KernelError, Order, Step, SurveyRun, TILE, Tile,
+};
 
 /// One thread's scratch memory for running scans and applies tile by tile.
 ///
@@ -280,6 +282,13 @@ pub fn merge_slices<T: Element, O: Element>(
     shape: &[usize],
     out: &mut [O],
 ) -> Result<(), KernelError> {
+    check_lengths(inputs, shape, out)?;
+    let (extent, inputs) = (Extent::of(shape), elements(inputs));
+    let first = kernel.first(extent)?;
+    run_steps(first, extent, &mut Worker::new(), &inputs, &mut ElementsMut::from(out))
+}
+
+fn check_lengths<T, O>(inputs: &[&[T]], shape: &[usize], out: &[O]) -> Result<(), KernelError> {
     let expected = shape.iter().product();
     let lengths = inputs.iter().map(|input| input.len()).enumerate();
     let lengths = lengths.map(|(i, len)| (format!("input {i}"), len));
@@ -288,27 +297,144 @@ pub fn merge_slices<T: Element, O: Element>(
             return Err(KernelError::Length { what, shape: shape.to_vec(), expected, found });
         }
     }
-    let extent = Extent::of(shape);
-    let inputs: Vec<Elements<'_>> = inputs.iter().map(|input| Elements::from(*input)).collect();
-    let mut worker = Worker::new();
-    let mut step = kernel.first(extent)?;
+    Ok(())
+}
+
+fn run_steps(
+    mut step: Step,
+    extent: Extent,
+    worker: &mut Worker,
+    inputs: &[Elements<'_>],
+    out: &mut ElementsMut<'_>,
+) -> Result<(), KernelError> {
     loop {
         match step {
             Step::Scan(scan) => {
-                let total = scan_all(&*scan, extent, &mut worker, &inputs);
+                let total = scan_all(&*scan, extent, worker, inputs);
                 step = scan.finish(total)?;
             }
-            Step::Whole(whole) => step = whole.run(extent, &InMemory(&inputs))?,
+            Step::Whole(whole) => step = whole.run(extent, &InMemory(inputs))?,
             Step::Apply(apply) => {
-                let out = &mut ElementsMut::from(out);
                 match apply.whole_rows() {
-                    true => worker.apply_rows(&*apply, 0, extent, &inputs, out),
-                    false => worker.apply(&*apply, 0, extent, &inputs, out),
+                    true => worker.apply_rows(&*apply, 0, extent, inputs, out),
+                    false => worker.apply(&*apply, 0, extent, inputs, out),
                 };
                 return Ok(());
             }
         }
     }
+}
+
+/// Merges several tensors in memory that make up one model, for kernels that look at all of them
+/// together first ([`Kernel::survey`]); others merge each by itself.
+///
+/// # Errors
+/// As [`merge_slices`], of whichever tensor.
+///
+/// # Panics
+/// As [`merge_slices`].
+///
+/// ```
+/// use mergecore_kernel::{
+///     Apply, Cutoff, Extent, Kernel, KernelError, Keys, Step, Survey, TensorSlices, Tile,
+///     magnitude_key, merge_tensors, select,
+/// };
+///
+/// /// Keeps the larger half of all elements.
+/// #[derive(Debug)]
+/// struct LargerHalf;
+///
+/// impl Kernel for LargerHalf {
+///     fn first(&self, extent: Extent) -> Result<Step, KernelError> {
+///         let kept = |cutoffs: Vec<Cutoff>| Ok(Step::apply(Kept(cutoffs[0])));
+///         select(Magnitudes, &[extent.len() / 2], extent, kept)
+///     }
+///
+///     fn survey(&self) -> Option<Survey> {
+///         Some(Survey::new(Magnitudes, vec![0.5]))
+///     }
+///
+///     fn first_surveyed(&self, _: Extent, kept: &[Cutoff]) -> Result<Step, KernelError> {
+///         Ok(Step::apply(Kept(kept[0])))
+///     }
+/// }
+/// # struct Kept(Cutoff);
+/// # impl Apply for Kept {
+/// #     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
+/// #         for ((out, value), index) in out.iter_mut().zip(tile.input(0)).zip(tile.start()..) {
+/// #             *out = if self.0.keeps(magnitude_key(*value), index) { *value } else { 0.0 };
+/// #         }
+/// #     }
+/// # }
+/// # struct Magnitudes;
+/// # impl Keys for Magnitudes {
+/// #     fn keys(&self, lane: usize, tile: &Tile<'_>, out: &mut [u64]) {
+/// #         for (key, value) in out.iter_mut().zip(tile.input(lane)) {
+/// #             *key = magnitude_key(*value);
+/// #         }
+/// #     }
+/// # }
+///
+/// let (mut a, mut b) = ([0f32; 2], [0f32; 2]);
+/// let mut tensors = [
+///     TensorSlices { inputs: vec![&[1.0f32, 2.0]], shape: &[2], out: &mut a },
+///     TensorSlices { inputs: vec![&[3.0, 4.0]], shape: &[2], out: &mut b },
+/// ];
+/// merge_tensors(&LargerHalf, &mut tensors)?;
+/// assert_eq!((a, b), ([0.0, 0.0], [3.0, 4.0]));
+/// # Ok::<(), KernelError>(())
+/// ```
+pub fn merge_tensors<T: Element, O: Element>(
+    kernel: &dyn Kernel,
+    tensors: &mut [TensorSlices<'_, T, O>],
+) -> Result<(), KernelError> {
+    tensors
+        .iter()
+        .try_for_each(|tensor| check_lengths(&tensor.inputs, tensor.shape, tensor.out))?;
+    let mut worker = Worker::new();
+    let run = match kernel.survey() {
+        None => None,
+        Some(survey) => {
+            let lengths = tensors.iter().map(|tensor| tensor.out.len() as u64).collect();
+            let (run, mut step) = SurveyRun::begin(&survey, Concatenation::new(lengths))?;
+            while let Step::Scan(scan) = step {
+                let mut total = scan.empty();
+                let (all, extent) = (run.tensors(), run.tensors().extent());
+                for (tensor, piece) in scan.ranges(extent).into_iter().flat_map(|r| all.pieces(r)) {
+                    let inputs = elements(&tensors[tensor].inputs);
+                    let start = all.start(tensor) + piece.start;
+                    worker.fold(&*scan, &mut total, start, extent, &part_of(&inputs, &piece));
+                }
+                step = scan.finish(total)?;
+            }
+            Some(run)
+        }
+    };
+    for (index, tensor) in tensors.iter_mut().enumerate() {
+        let extent = Extent::of(tensor.shape);
+        let first = match &run {
+            None => kernel.first(extent)?,
+            Some(run) => kernel.first_surveyed(extent, &run.kept(index))?,
+        };
+        let inputs = elements(&tensor.inputs);
+        run_steps(first, extent, &mut worker, &inputs, &mut ElementsMut::from(&mut *tensor.out))?;
+    }
+    Ok(())
+}
+
+/// One of several tensors to merge in memory: see [`merge_tensors`].
+#[derive(Debug)]
+pub struct TensorSlices<'a, T, O> {
+    /// The tensor of every input, the base first for methods that have one.
+    pub inputs: Vec<&'a [T]>,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// Where the result goes.
+    pub out: &'a mut [O],
+}
+
+fn elements<'a, T: Element>(inputs: &[&'a [T]]) -> Vec<Elements<'a>> {
+    inputs.iter().map(|input| Elements::from(*input)).collect()
 }
 
 /// Whole inputs in memory.

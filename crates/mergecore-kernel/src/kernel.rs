@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use mergecore_tensor::{Elements, ElementsMut, Losses, Simd};
 
-use crate::{Extent, KernelError, Tile};
+use crate::{Cutoff, Extent, KernelError, Survey, Tile};
 
 /// A merge method bound to one output tensor: parameters resolved, number of
 /// inputs known.
@@ -56,6 +56,24 @@ pub trait Kernel: Send + Sync + fmt::Debug {
     /// need be done at all.
     fn selects(&self) -> Option<usize> {
         None
+    }
+
+    /// What has to be selected among all tensors of a merge together before any of them can be
+    /// merged; nothing by default.
+    ///
+    /// A tensor merged alone is all there is: then [`first`](Self::first) selects.
+    fn survey(&self) -> Option<Survey> {
+        None
+    }
+
+    /// The first step where there is a [`survey`](Self::survey): `kept` says, a cutoff for each
+    /// of its lanes, which elements of this tensor are among those selected.
+    ///
+    /// # Errors
+    /// As [`first`](Self::first).
+    fn first_surveyed(&self, extent: Extent, kept: &[Cutoff]) -> Result<Step, KernelError> {
+        let _ = kept;
+        self.first(extent)
     }
 }
 

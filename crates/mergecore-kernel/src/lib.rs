@@ -9,19 +9,24 @@ mod combine;
 pub mod conformance;
 mod deltas;
 mod driver;
+mod element_wise;
 mod error;
 mod gram;
 mod kernel;
 mod mask;
 mod method;
 mod select;
+mod survey;
 mod tile;
 
 #[cfg(feature = "ndarray")]
 pub use arrays::{merge_arrays, merge_arrays_onto_base};
 pub use combine::Combination;
 pub use deltas::{Consensus, Elect, Election, KeepAll, Prune, Rescale, TaskVectors};
-pub use driver::{Worker, blocks, merge_slices, merge_slices_onto_base};
+pub use driver::{
+    TensorSlices, Worker, blocks, merge_slices, merge_slices_onto_base, merge_tensors,
+};
+pub use element_wise::ElementWise;
 pub use error::KernelError;
 pub use gram::{Gram, GramScan, dot};
 pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, ReadInputs, Scan, Step, Whole};
@@ -34,4 +39,5 @@ pub use method::{
 #[cfg(feature = "ndarray")]
 pub use ndarray;
 pub use select::{Cutoff, Keys, magnitude_key, select};
+pub use survey::{Concatenation, Survey, SurveyRun, keep_count};
 pub use tile::{BLOCK, Extent, TILE, Tile};

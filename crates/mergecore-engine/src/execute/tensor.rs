@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use mergecore_kernel::{
-    Apply, BLOCK, ErasedPartial, ErasedScan, Extent, Found, KernelError, Losses, Order, Step,
-    Whole, blocks,
+    Apply, BLOCK, Cutoff, ErasedPartial, ErasedScan, Extent, Found, KernelError, Losses, Order,
+    Step, Whole, blocks,
 };
 use serde::{Deserialize, Serialize};
 
@@ -147,8 +147,13 @@ struct State {
 }
 
 impl<'a> Active<'a> {
-    /// Begins with a tensor; yields the chunks of its first pass.
-    pub(super) fn start(job: &Job<'a>, index: usize) -> Result<(Self, Vec<Chunk>), EngineError> {
+    /// Begins with a tensor, of which a survey may have found what is kept; yields the chunks of
+    /// its first pass.
+    pub(super) fn start(
+        job: &Job<'a>,
+        index: usize,
+        kept: Option<Vec<Cutoff>>,
+    ) -> Result<(Self, Vec<Chunk>), EngineError> {
         let tensor = &job.plan.tensors[index];
         let extent = Extent::of(&tensor.shape);
         let hasher = |size| PieceHasher::new(extent.len(), size);
@@ -181,8 +186,11 @@ impl<'a> Active<'a> {
         let pass = match &tensor.operation {
             Operation::Copy => Pass::Copy,
             Operation::Merge(kernel) => {
-                let step = kernel.first(extent).map_err(|source| active.kernel_error(source))?;
-                step.into()
+                let step = match &kept {
+                    None => kernel.first(extent),
+                    Some(kept) => kernel.first_surveyed(extent, kept),
+                };
+                step.map_err(|source| active.kernel_error(source))?.into()
             }
         };
         let chunks = active.enter(job, pass);

@@ -47,6 +47,13 @@ const KNOWN_ELSEWHERE: [&str; 22] = [
     "weight",
 ];
 
+/// Every parameter's name that a recipe may contain, whatever its method.
+pub(crate) fn known_parameters(registry: &Registry) -> impl Iterator<Item = &str> {
+    let own = registry.methods().flat_map(|method| method.parameters());
+    let without_effect = WITHOUT_EFFECT.iter().map(|(name, _)| *name);
+    own.map(|parameter| parameter.name).chain(KNOWN_ELSEWHERE).chain(without_effect)
+}
+
 /// Method names that recipes contain and that are not there yet.
 const PLANNED_METHODS: [&str; 13] = [
     "arcee_fusion",

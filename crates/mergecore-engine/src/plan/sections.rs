@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use mergecore_config::{InputModel, ModelRef, OutputSlice, RecipePath, Site};
-use mergecore_kernel::{Base, Inputs, Method};
+use mergecore_kernel::Method;
 
 use super::Model;
 use super::inputs::{Entry, Part, PartInput, parts};
 use super::recipe::Recipe;
-use crate::{EngineError, Problems};
+use crate::{EngineError, Problems, describe_inputs};
 
 /// What is merged layer by layer, as the recipe alone shows it: a slice, or whole models.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Arranger<'_> {
     }
 
     fn model_count(&self, method: &dyn Method, list: &RecipePath, found: usize) -> EngineError {
-        let (method, expected) = (method.name().to_owned(), expectation(&method.inputs()));
+        let (method, expected) = (method.name().to_owned(), describe_inputs(&method.inputs()));
         EngineError::ModelCount { place: self.recipe.place(list), method, expected, found }
     }
 
@@ -353,20 +353,4 @@ pub(super) fn lay_out(models: &[Model], groups: Vec<Group>) -> Vec<Section> {
         }
     }
     sections
-}
-
-/// How many models a method takes, in words.
-fn expectation(inputs: &Inputs) -> String {
-    let models = |n: usize| if n == 1 { "one model".to_owned() } else { format!("{n} models") };
-    let (least, most) = (*inputs.models.start(), *inputs.models.end());
-    let others = match (least, most) {
-        (least, most) if least == most => format!("exactly {}", models(least)),
-        (least, usize::MAX) => format!("at least {}", models(least)),
-        (least, most) => format!("{least} to {}", models(most)),
-    };
-    match inputs.base {
-        Base::None => others,
-        Base::Optional => format!("{others}, besides a base model where one is named"),
-        Base::Required => format!("the base model and {others} besides"),
-    }
 }
