@@ -234,7 +234,7 @@ def table(chosen, steps, floor, limits):
             peaks.append((f"peak anonymous of {what}, MiB", f"{max(step.anon for step in steps[name, what]):.1f}"))
             if ratio > limit(recipe):
                 missed.append(f"{name}, {what}: {ratio:.2f} times the floor, limit {limit(recipe):.4g}")
-        if floor == "floor" and name in NOT_IN_MERGEKIT:
+        if floor == "floor" and name in NOT_IN_MERGEKIT and any(what == "mergekit" for _, what in steps):
             row += [("mergekit, s, min / median", "-"), ("times faster (minima)", "-"), ("at least", "-")]
             peaks.append(("peak RSS of mergekit, MiB", "-"))
         if mergekit:
