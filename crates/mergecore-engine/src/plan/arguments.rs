@@ -54,23 +54,6 @@ pub(crate) fn known_parameters(registry: &Registry) -> impl Iterator<Item = &str
     own.map(|parameter| parameter.name).chain(KNOWN_ELSEWHERE).chain(without_effect)
 }
 
-/// Method names that recipes contain and that are not there yet.
-const PLANNED_METHODS: [&str; 13] = [
-    "arcee_fusion",
-    "breadcrumbs",
-    "breadcrumbs_ties",
-    "della",
-    "della_linear",
-    "karcher",
-    "model_stock",
-    "multislerp",
-    "nearswap",
-    "nuslerp",
-    "ram",
-    "ramplus_tl",
-    "sce",
-];
-
 /// Notes on parameters that name their place. Each is a parse of the recipe, so that a long
 /// recipe of nothing but such parameters would take minutes.
 const MAX_NOTES: usize = 50;
@@ -114,14 +97,6 @@ pub(super) fn method(
         return Ok(Arc::clone(method));
     }
     let place = recipe.place(&RecipePath::root().key("merge_method"));
-    if PLANNED_METHODS.contains(&name.as_str()) {
-        let what = format!("the method `{name}` is");
-        return Err(EngineError::NotSupported {
-            place,
-            what,
-            instead: "`mergecore --help` lists those that are",
-        });
-    }
     Err(EngineError::UnknownMethod {
         place,
         name: name.clone(),
