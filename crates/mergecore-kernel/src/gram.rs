@@ -3,12 +3,12 @@
 use mergecore_tensor::{Element, Elements, Simd, Vectorize, bf16, f16};
 
 use crate::deltas::Subtract;
-use crate::{KernelError, Order, Scan, Step, Tile};
+use crate::{KernelError, Order, Scan, Step, TILE, Tile};
 
 /// Dot products of all pairs of inputs, or of their differences from a base, taken as flat
 /// vectors.
 ///
-/// Only a [`GramScan`] makes one.
+/// A [`GramScan`] makes one of whole tensors, [`Gram::of`] of vectors at hand.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gram {
     inputs: usize,
@@ -17,6 +17,25 @@ pub struct Gram {
 }
 
 impl Gram {
+    /// The Gram matrix of vectors of one length, of rows say, computed with this instruction
+    /// set, on which it does not depend.
+    ///
+    /// # Panics
+    /// May panic where the lengths differ.
+    ///
+    /// ```
+    /// use mergecore_kernel::{Gram, Simd};
+    ///
+    /// let gram = Gram::of(Simd::detect(), &[&[3.0, 4.0], &[1.0, 0.0]]);
+    /// assert_eq!((gram.norm(0), gram.dot(0, 1)), (5.0, 3.0));
+    /// ```
+    pub fn of(simd: Simd, vectors: &[&[f64]]) -> Self {
+        let inputs = vectors.len();
+        let mut lanes = Lanes::zero(inputs);
+        simd.run(AddProducts { inputs: vectors, lanes: &mut lanes.0 });
+        Gram { inputs, dots: lanes.sums() }
+    }
+
     /// The dot product of inputs `i` and `j`; a squared norm where they are one.
     ///
     /// # Panics
@@ -63,6 +82,8 @@ pub struct GramScan<F> {
     inputs: usize,
     /// Whether the vectors are the inputs' differences from a base before them.
     from_base: bool,
+    /// Coefficients of one more vector, if there is one.
+    combination: Option<Vec<f64>>,
     then: F,
 }
 
@@ -78,7 +99,7 @@ where
 {
     /// Scans this many inputs, then calls `then` for the next step.
     pub fn new(inputs: usize, then: F) -> Self {
-        GramScan { inputs, from_base: false, then }
+        GramScan { inputs, from_base: false, combination: None, then }
     }
 
     /// Scans the task vectors of this many models, which come after their base: the vectors
@@ -108,7 +129,43 @@ where
     /// # Ok::<(), KernelError>(())
     /// ```
     pub fn of_deltas(models: usize, then: F) -> Self {
-        GramScan { inputs: models, from_base: true, then }
+        GramScan { inputs: models, from_base: true, combination: None, then }
+    }
+
+    /// Adds one more vector, the last: the sum of the others times these coefficients. Of a
+    /// sum in which they nearly cancel, the other dot products do not tell the norm.
+    ///
+    /// # Panics
+    /// Unless there is a coefficient for each vector.
+    ///
+    /// ```
+    /// use mergecore_kernel::{
+    ///     Combination, Extent, GramScan, Kernel, KernelError, Step, merge_slices,
+    /// };
+    ///
+    /// /// The difference of two vectors, divided by its norm.
+    /// #[derive(Debug)]
+    /// struct Direction;
+    ///
+    /// impl Kernel for Direction {
+    ///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+    ///         let scan = GramScan::new(2, |gram| {
+    ///             let share = 1.0 / gram.norm(2);
+    ///             Ok(Step::apply(Combination::new(vec![share, -share])))
+    ///         });
+    ///         Ok(Step::scan(scan.and_combination(vec![1.0, -1.0])))
+    ///     }
+    /// }
+    ///
+    /// let mut out = [0.0f32; 2];
+    /// let tiny = 2f32.powi(-23);
+    /// merge_slices(&Direction, &[&[1.0 + tiny, 1.0], &[1.0, 1.0]], &[2], &mut out)?;
+    /// assert_eq!(out, [1.0, 0.0]);
+    /// # Ok::<(), KernelError>(())
+    /// ```
+    pub fn and_combination(self, coefficients: Vec<f64>) -> Self {
+        assert_eq!(coefficients.len(), self.inputs, "a coefficient for each vector");
+        GramScan { combination: Some(coefficients), ..self }
     }
 }
 
@@ -123,7 +180,7 @@ where
     }
 
     fn empty(&self) -> Lanes {
-        Lanes(vec![[0.0; LANES]; self.inputs * (self.inputs + 1) / 2])
+        Lanes::zero(self.vectors())
     }
 
     fn fold(&self, partial: &mut Lanes, tile: &mut Tile<'_>) {
@@ -133,7 +190,13 @@ where
             models.for_each(|model| simd.run(Subtract { base, model }));
         }
         let first = usize::from(self.from_base);
-        let inputs: Vec<&[f64]> = (first..first + self.inputs).map(|i| tile.input(i)).collect();
+        let mut inputs: Vec<&[f64]> = (first..first + self.inputs).map(|i| tile.input(i)).collect();
+        let mut sum = [0.0; TILE];
+        if let Some(coefficients) = &self.combination {
+            let sum = &mut sum[..tile.len()];
+            simd.run(AddUp { coefficients, inputs: &inputs, sum });
+            inputs.push(sum);
+        }
         simd.run(AddProducts { inputs: &inputs, lanes: &mut partial.0 });
     }
 
@@ -144,7 +207,7 @@ where
         _: u64,
         inputs: &[Elements<'_>],
     ) -> bool {
-        match inputs.first().filter(|_| !self.from_base) {
+        match inputs.first().filter(|_| !self.from_base && self.combination.is_none()) {
             Some(Elements::Bf16(_)) => self.fold_slices::<bf16>(partial, simd, inputs),
             Some(Elements::F16(_)) => self.fold_slices::<f16>(partial, simd, inputs),
             Some(Elements::F32(_)) => self.fold_slices::<f32>(partial, simd, inputs),
@@ -159,12 +222,16 @@ where
     }
 
     fn finish(self: Box<Self>, total: Lanes) -> Result<Step, KernelError> {
-        let dots = total.0.into_iter().map(sum_lanes).collect();
-        (self.then)(&Gram { inputs: self.inputs, dots })
+        let gram = Gram { inputs: self.vectors(), dots: total.sums() };
+        (self.then)(&gram)
     }
 }
 
 impl<F> GramScan<F> {
+    fn vectors(&self) -> usize {
+        self.inputs + usize::from(self.combination.is_some())
+    }
+
     /// `false`, and nothing done, where the inputs' dtypes differ.
     fn fold_slices<T: Element>(
         &self,
@@ -185,6 +252,36 @@ const LANES: usize = 32;
 /// element `i` of a block goes to lane `i % 32`.
 #[derive(Debug)]
 pub struct Lanes(Vec<[f64; LANES]>);
+
+impl Lanes {
+    fn zero(inputs: usize) -> Self {
+        Lanes(vec![[0.0; LANES]; inputs * (inputs + 1) / 2])
+    }
+
+    fn sums(self) -> Vec<f64> {
+        self.0.into_iter().map(sum_lanes).collect()
+    }
+}
+
+/// Adds up slices times their coefficients.
+struct AddUp<'a> {
+    coefficients: &'a [f64],
+    inputs: &'a [&'a [f64]],
+    sum: &'a mut [f64],
+}
+
+impl Vectorize for AddUp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        for (coefficient, input) in self.coefficients.iter().zip(self.inputs) {
+            for (sum, value) in self.sum.iter_mut().zip(*input) {
+                *sum += coefficient * value;
+            }
+        }
+    }
+}
 
 /// Adds the products of all pairs of slices of one length, which begin at a multiple of
 /// the number of lanes.

@@ -45,6 +45,48 @@ fn every_pair_of_inputs_has_its_exact_dot_product() {
     }
 }
 
+/// Of the differences from a base, and of one sum of them.
+#[derive(Debug)]
+struct KeepDeltas(Vec<f64>, Arc<Mutex<Option<Gram>>>);
+
+impl Kernel for KeepDeltas {
+    fn first(&self, _: Extent) -> Result<Step, KernelError> {
+        let (models, found) = (self.0.len(), Arc::clone(&self.1));
+        let scan = GramScan::of_deltas(models, move |gram| {
+            *found.lock().expect("not poisoned") = Some(gram.clone());
+            Ok(Step::apply(Combination::select(0, 1 + models)))
+        });
+        Ok(Step::scan(scan.and_combination(self.0.clone())))
+    }
+}
+
+#[test]
+fn differences_and_a_sum_of_them_have_their_exact_dot_products() {
+    let mut random = Random(3);
+    for coefficients in [vec![2.0], vec![1.0, -1.0], vec![3.0, -0.5, 0.0, -4.0]] {
+        let models = coefficients.len();
+        let mut input = || (0..BLOCK + 77).map(|_| random.below(201) as f64 - 100.0).collect();
+        let inputs: Vec<Vec<f64>> = (0..1 + models).map(|_| input()).collect();
+        let found = Arc::default();
+        let kernel = KeepDeltas(coefficients.clone(), Arc::clone(&found));
+        let _: Vec<f64> = merged(&kernel, &inputs, &[inputs[0].len()]);
+        let gram = found.lock().expect("not poisoned").clone().expect("the scan ran");
+        let delta = |model: &Vec<f64>| model.iter().zip(&inputs[0]).map(|(m, b)| m - b).collect();
+        let mut vectors: Vec<Vec<f64>> = inputs[1..].iter().map(delta).collect();
+        let sum = |at: usize| coefficients.iter().zip(&vectors).map(|(c, v)| c * v[at]).sum();
+        vectors.push((0..inputs[0].len()).map(sum).collect());
+        let slices: Vec<&[f64]> = vectors.iter().map(Vec::as_slice).collect();
+        let at_hand = Gram::of(Simd::detect(), &slices);
+        for i in 0..=models {
+            for j in 0..=models {
+                let expected: f64 = vectors[i].iter().zip(&vectors[j]).map(|(a, b)| a * b).sum();
+                assert_eq!(gram.dot(i, j), expected, "{i} {j} of {coefficients:?}");
+                assert_eq!(at_hand.dot(i, j), expected, "{i} {j} of {coefficients:?}");
+            }
+        }
+    }
+}
+
 /// A scan that has no way but through tiles.
 struct ByTiles<S>(S);
 

@@ -130,7 +130,7 @@ pub fn slerp<T: Element, D: mergecore_kernel::ndarray::Dimension>(
 /// use mergecore_slerp::SlerpMethod;
 ///
 /// assert_eq!(SlerpMethod.name(), "slerp");
-/// assert!(SlerpMethod.inputs().base);
+/// assert_eq!(SlerpMethod.inputs().base, mergecore_kernel::Base::Required);
 /// assert_eq!(SlerpMethod.parameters()[0].name, "t");
 /// ```
 #[derive(Debug, Clone, Copy, Default)]

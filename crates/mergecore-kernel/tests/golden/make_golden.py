@@ -116,6 +116,123 @@ def slerp_cases():
         yield case("slerp", [a, v1], ref.slerp(a, v1, t), note="just spherical", t=t)
 
 
+def seed(number):
+    """Makes what follows independent of the cases before."""
+    global rng
+    rng = np.random.default_rng(number)
+
+
+def tame(count, shape):
+    """As models, without the values beside which all others vanish."""
+    return [np.where(np.abs(m) > 100, 1.5, m) for m in models(count, shape)]
+
+
+VECTORS = (dict(flatten=True, row_wise=False), dict(flatten=False, row_wise=False),
+           dict(flatten=False, row_wise=True))
+
+
+def nuslerp_case(base, ms, weights, note=None, **vectors):
+    inputs = ms if base is None else [base, *ms]
+    return case("nuslerp", inputs, ref.nuslerp(ms, weights, base, **vectors), note=note,
+                based=base is not None, weights=weights, **vectors)
+
+
+def nuslerp_cases():
+    seed(1)
+    for shape, weights in zip(SHAPES, ([0.5, 0.5], [1.0, 3.0], [2.0, -0.5], [0.0, 0.7], [0.1, 0.2], [-0.3, 0.5])):
+        for vectors in VECTORS:
+            base, *ms = spread(2, shape)
+            yield nuslerp_case(None, tame(2, shape), weights, **vectors)
+            yield nuslerp_case(base, ms, weights, **vectors)
+    a, b = values(0, (2, 12)), values(1, (2, 12))
+    ones = np.full((4, 4), 0.5)  # the norms, 2 and 1, are exact, and so the cosines
+    for name, v0, v1 in (
+        ("nearly parallel", a, stored(a + 0.01 * b, 1)),
+        ("parallel", ones, 3 * ones),
+        ("antiparallel", ones, -ones),
+        ("antiparallel, lengths differ", ones, -2 * ones),
+        ("opposite half", a, stored(-a + 0.5 * b, 2)),
+        ("first zero", 0 * a, b),
+        ("second zero", a, 0 * b),
+        ("one too short", stored(1e-10 * a, 2), b),
+        ("both too short", stored(1e-10 * a, 2), stored(1e-11 * b, 2)),
+        ("lengths differ", a, stored(100 * b, 1)),
+    ):
+        for weights in ([3.0, 1.0], [1.0, -1.0]):  # the latter sum to zero
+            for vectors in VECTORS:
+                yield nuslerp_case(None, [v0, v1], weights, note=name, **vectors)
+    base = values(0, (2, 12))
+    for vectors in VECTORS:
+        yield nuslerp_case(base, [base, base + 0.25], [0.6, 0.4], note="first unchanged", **vectors)
+        yield nuslerp_case(base, [base, base], [0.6, 0.4], note="both unchanged", **vectors)
+
+
+def multislerp_case(base, ms, weights, note=None, normalize_weights=True, eps=1e-8):
+    inputs = ms if base is None else [base, *ms]
+    out = ref.multislerp(ms, weights, base, normalize_weights, eps)
+    return case("multislerp", inputs, out, note=note, based=base is not None, weights=weights,
+                normalize_weights=normalize_weights, eps=eps)
+
+
+def multislerp_cases():
+    seed(2)
+    sets = ([0.3], [0.5, 0.5], [1.0, 3.0, 2.0], [0.6, 0.9, -0.2, 0.3], [0.2, 0.0, 0.7, 0.1, 1.5], [0.5] * 12)
+    for shape, weights in zip(SHAPES, sets):
+        for normalize in (True, False):
+            base, *ms = spread(len(weights), shape)
+            for eps in (1e-8, 0.01):
+                p = dict(normalize_weights=normalize, eps=eps)
+                yield multislerp_case(None, tame(len(weights), shape), weights, **p)
+                yield multislerp_case(base, ms, weights, **p)
+    a, b, c = values(0, (24,)), values(1, (24,)), values(2, (24,))
+    base = values(0, (24,))
+    for name, ms, weights in (
+        ("opposite", [a, -a], [0.5, 0.5]),
+        ("opposite, lengths differ", [a, -2 * a], [1.0, 1.0]),
+        ("opposite, weights differ", [a, -a], [0.7, 0.3]),
+        ("all zero", [0 * a, 0 * a], [0.7, 0.3]),
+        ("one zero", [a, 0 * a, b], [0.7, 0.3, 0.5]),
+        ("one too short", [a, stored(1e-10 * b, 2), c], [0.7, 0.3, 0.5]),
+        ("nearly cancel", [a, stored(-a + 0.001 * b, 2), stored(0.01 * c, 1)], [1.0, 1.0, 1e-3]),
+        ("nearly equal", [a, stored(a + 0.001 * b, 2), stored(a + 0.001 * c, 2)], [1.0, 1.0, -1.5]),
+        ("lengths differ", [a, stored(100 * b, 1), stored(0.01 * c, 1)], [1.0, 1.0, 1.0]),
+    ):
+        yield multislerp_case(None, ms, weights, note=name)
+        yield multislerp_case(base, [stored(base + m, 2) for m in ms], weights, note=name)
+    for ms in ([a, stored(a + 0.001 * b, 2), a], [stored(b, 1), stored(b + 0.0001 * c, 2), b]):
+        yield multislerp_case(None, ms, [1.0, -1.5, 0.5], note="weights cancel", normalize_weights=False)
+
+
+def karcher_case(ms, max_iter=10, tol=1e-5, note=None):
+    out = ref.karcher(ms, max_iter, tol)
+    return case("karcher", ms, out, note=note, max_iter=float(max_iter), tol=tol)
+
+
+def karcher_cases():
+    seed(3)
+    for shape, count in zip(SHAPES, (2, 3, 4, 12, 1, 5)):
+        for max_iter, tol in ((10, 1e-5), (0, 1e-5), (1, 1e-5), (3, 1e-9), (10, 0.3)):
+            yield karcher_case(tame(count, shape), max_iter, tol)
+        yield karcher_case(spread(count - 1, shape))
+    a, b, c = values(0, (24,)), values(1, (24,)), values(2, (24,))
+    ones, other = np.full(4, 0.5), np.array([0.5, -0.5, 0.5, -0.5])  # the norms are exact
+    for name, ms in (
+        ("opposite", [ones, -ones]),
+        ("opposite, lengths differ", [ones, -3 * ones]),
+        ("two opposite pairs", [ones, other, -ones, -other]),
+        ("opposite and another", [ones, -ones, other]),
+        ("nearly opposite", [a, stored(-a + 0.02 * b, 2)]),
+        ("wide apart", [a, b, stored(-0.5 * a - 0.5 * b + 0.2 * c, 2)]),
+        ("all zero", [0 * a, 0 * a]),
+        ("one zero", [a, 0 * a, b]),
+        ("one too short", [stored(1e-8 * c, 2), a, b]),
+        ("all too short", [stored(1e-8 * c, 2), stored(1e-8 * b, 2)]),
+        ("lengths differ", [a, stored(100 * b, 1), stored(0.01 * c, 1)]),
+        ("nearly equal", [a, stored(a + 1e-4 * b, 2), stored(a + 1e-4 * c, 2)]),
+    ):
+        yield karcher_case(ms, note=name)
+
+
 def ties_with(base, ms, weights, densities, normalize, lam, how):
     """ref.ties, with the rescaling that the recipe's `rescale` asks for."""
     deltas = [ref.rescale(m - base, ref.trim_mask(m - base, d), how, d) for m, d in zip(ms, densities)]
@@ -148,8 +265,15 @@ def ties_cases():
         yield case("ties", inputs, out, weights=weights, densities=densities, normalize=True, lam=1.0, rescale=how)
 
 
-for crate, cases in (("linear", linear_cases), ("slerp", slerp_cases), ("ties", ties_cases)):
-    path = f"crates/mergecore-{crate}/tests/golden/{crate}.json"
+for crate, name, cases in (
+    ("linear", "linear", linear_cases),
+    ("slerp", "slerp", slerp_cases),
+    ("ties", "ties", ties_cases),
+    ("slerp", "nuslerp", nuslerp_cases),
+    ("slerp", "multislerp", multislerp_cases),
+    ("slerp", "karcher", karcher_cases),
+):
+    path = f"crates/mergecore-{crate}/tests/golden/{name}.json"
     with open(path, "w") as f:
         f.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases()) + "\n]\n")
     print(path)

@@ -213,9 +213,22 @@ pub(crate) fn assert_rounded<O: Element>(
     }
 }
 
-/// A method's kernel, from shared arguments and one list of numbers a parameter.
+/// A method's kernel, from shared arguments and one list of numbers a parameter; without a
+/// base where that is optional.
 pub(crate) fn bound(
     method: &dyn Method,
+    shared: &[(&'static str, Argument)],
+    per_model: &[(&'static str, &[f64])],
+    models: usize,
+    seed: u64,
+) -> Box<dyn Kernel> {
+    bound_to(method, method.inputs().base == Base::Required, shared, per_model, models, seed)
+}
+
+/// As [`bound`], with a base or without one.
+pub(crate) fn bound_to(
+    method: &dyn Method,
+    base: bool,
     shared: &[(&'static str, Argument)],
     per_model: &[(&'static str, &[f64])],
     models: usize,
@@ -231,7 +244,7 @@ pub(crate) fn bound(
         arguments
     };
     let binding = Binding {
-        base: method.inputs().base == Base::Required,
+        base,
         shared: arguments,
         models: (0..models).map(model).collect(),
         stream: StreamKey::from_seed(seed),
@@ -254,6 +267,11 @@ pub(crate) fn cases(json: &str) -> Vec<Case> {
 impl Case {
     pub(crate) fn method(&self) -> &str {
         self.0["method"].as_str().expect("every case names its method")
+    }
+
+    /// How many inputs there are.
+    pub(crate) fn inputs(&self) -> usize {
+        self.0["inputs"].as_array().expect("a list").len()
     }
 
     pub(crate) fn number(&self, parameter: &str) -> Option<f64> {
