@@ -10,9 +10,11 @@ mod magmax;
 mod magnitudes;
 mod ram;
 mod ramplus_tl;
+mod sce;
 mod task_arithmetic;
 mod ties;
 mod trim;
+mod variance;
 
 pub use breadcrumbs::{Breadcrumbs, breadcrumbs_slices, breadcrumbs_ties_slices};
 #[cfg(feature = "ndarray")]
@@ -33,6 +35,9 @@ pub use ram::{Ram, RamMethod, ram_slices};
 #[cfg(feature = "ndarray")]
 pub use ramplus_tl::ramplus_tl;
 pub use ramplus_tl::{RamPlus, RamPlusMethod, ramplus_tl_slices};
+#[cfg(feature = "ndarray")]
+pub use sce::sce;
+pub use sce::{Sce, SceMethod, sce_slices};
 #[cfg(feature = "ndarray")]
 pub use task_arithmetic::task_arithmetic;
 pub use task_arithmetic::{TaskArithmetic, TaskArithmeticMethod, task_arithmetic_slices};
