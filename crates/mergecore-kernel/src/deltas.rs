@@ -348,25 +348,67 @@ impl TaskVectors {
     /// assert!(matches!(matching.step(KeepAll), Step::Scan(_)));
     /// ```
     pub fn step(self, prune: impl Prune + 'static) -> Step {
+        self.step_dividing(prune, Floor::ZERO)
+    }
+
+    /// As [`step`](Self::step), but where there is an election and a sum of weights is divided
+    /// by, one below `least` counts as `least`.
+    ///
+    /// # Panics
+    /// As [`step`](Self::step).
+    ///
+    /// ```
+    /// use mergecore_kernel::{
+    ///     Election, Extent, KeepAll, Kernel, KernelError, Step, TaskVectors, merge_slices,
+    /// };
+    ///
+    /// #[derive(Debug)]
+    /// struct Careful(TaskVectors);
+    ///
+    /// impl Kernel for Careful {
+    ///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+    ///         Ok(self.0.clone().step_with_least_divisor(KeepAll, 1e-6))
+    ///     }
+    /// }
+    ///
+    /// # let vectors = TaskVectors {
+    /// #     weights: vec![1e-7],
+    /// #     densities: vec![1.0],
+    /// #     election: Some(Election::default()),
+    /// #     normalize: true,
+    /// #     lambda: 1.0,
+    /// #     rescale: None,
+    /// # };
+    /// assert_eq!((vectors.normalize, &vectors.weights[..]), (true, &[1e-7][..]));
+    /// let mut out = [0.0f32];
+    /// merge_slices(&Careful(vectors), &[&[1.0f32], &[2.0]], &[1], &mut out)?;
+    /// assert_eq!(out, [1.1]); // not 2
+    /// # Ok::<(), KernelError>(())
+    /// ```
+    pub fn step_with_least_divisor(self, prune: impl Prune + 'static, least: f64) -> Step {
+        self.step_dividing(prune, Floor { up_to: least, counts_as: least })
+    }
+
+    fn step_dividing(self, prune: impl Prune + 'static, floor: Floor) -> Step {
         // Adding a delta to the base would lose the sign of a model's zero.
         if let Some(input) = self.selects() {
             return Step::apply(Combination::select(input, 1 + self.weights.len()));
         }
         let prunes = self.densities.iter().any(|density| *density < 1.0);
         match self.rescale.filter(|_| prunes) {
-            None => self.apply(prune, Vec::new()),
+            None => self.apply(prune, Vec::new(), floor),
             // Dividing by a density of zero would make zeros NaN.
             Some(Rescale::Density) => {
                 let divisors = self.densities.iter().map(|d| if *d == 0.0 { 1.0 } else { *d });
                 let divisors = divisors.collect();
-                self.apply(prune, divisors)
+                self.apply(prune, divisors, floor)
             }
-            Some(norm) => Step::scan(NormScan { vectors: self, norm, prune }),
+            Some(norm) => Step::scan(NormScan { vectors: self, norm, prune, floor }),
         }
     }
 
     /// `divisors`: one a model, or none where nothing is rescaled.
-    fn apply(self, prune: impl Prune + 'static, divisors: Vec<f64>) -> Step {
+    fn apply(self, prune: impl Prune + 'static, divisors: Vec<f64>, floor: Floor) -> Step {
         let divisor = |model| divisors.get(model).copied().unwrap_or(1.0);
         let factors = self.weights.iter().enumerate().map(|(model, w)| w / divisor(model));
         let factors = factors.collect();
@@ -374,7 +416,26 @@ impl TaskVectors {
         if f64::abs(total) < 1e-8 {
             total = 1.0;
         }
-        Step::apply(DeltaApply { vectors: self, prune, divisors, factors, inverse: 1.0 / total })
+        let inverse = 1.0 / total;
+        Step::apply(DeltaApply { vectors: self, prune, divisors, factors, inverse, floor })
+    }
+}
+
+/// What a sum of agreeing weights counts as, where it is divided by: a sum up to `up_to`, as
+/// `counts_as`.
+#[derive(Clone, Copy)]
+struct Floor {
+    up_to: f64,
+    counts_as: f64,
+}
+
+impl Floor {
+    /// Zero counts as one.
+    const ZERO: Floor = Floor { up_to: 0.0, counts_as: 1.0 };
+
+    #[inline(always)]
+    fn inverse(self, sum: f64) -> f64 {
+        1.0 / if sum.abs() <= self.up_to { self.counts_as } else { sum }
     }
 }
 
@@ -387,6 +448,7 @@ struct DeltaApply<P> {
     factors: Vec<f64>,
     /// What a sum without sign election is multiplied by, to divide it by the weights' sum.
     inverse: f64,
+    floor: Floor,
 }
 
 impl<P: Prune> Apply for DeltaApply<P> {
@@ -466,23 +528,43 @@ impl<P: Prune> DeltaApply<P> {
         let TaskVectors { weights, election, normalize, lambda, .. } = &self.vectors;
         let (inverse, lambda) = (self.inverse, *lambda);
         let (factors, divisors) = (&self.factors[..], &self.divisors[..]);
-        let deltas = Deltas { base, pruned, stride, factors, divisors };
+        let (deltas, floor) = (Deltas { base, pruned, stride, factors, divisors }, self.floor);
         let Some(election) = *election else {
             return simd.run(Sum { deltas, inverse, lambda, out });
         };
         match (*normalize, self.divides()) {
-            (false, false) => {
-                simd.run(Agreeing::<_, false, false> { deltas, weights, election, lambda, out })
-            }
-            (true, false) => {
-                simd.run(Agreeing::<_, true, false> { deltas, weights, election, lambda, out })
-            }
-            (false, true) => {
-                simd.run(Agreeing::<_, false, true> { deltas, weights, election, lambda, out })
-            }
-            (true, true) => {
-                simd.run(Agreeing::<_, true, true> { deltas, weights, election, lambda, out })
-            }
+            (false, false) => simd.run(Agreeing::<_, false, false> {
+                deltas,
+                weights,
+                election,
+                floor,
+                lambda,
+                out,
+            }),
+            (true, false) => simd.run(Agreeing::<_, true, false> {
+                deltas,
+                weights,
+                election,
+                floor,
+                lambda,
+                out,
+            }),
+            (false, true) => simd.run(Agreeing::<_, false, true> {
+                deltas,
+                weights,
+                election,
+                floor,
+                lambda,
+                out,
+            }),
+            (true, true) => simd.run(Agreeing::<_, true, true> {
+                deltas,
+                weights,
+                election,
+                floor,
+                lambda,
+                out,
+            }),
         }
     }
 
@@ -629,6 +711,7 @@ struct Agreeing<'a, T, const NORMALIZE: bool, const DIVIDE: bool> {
     deltas: Deltas<'a, T>,
     weights: &'a [f64],
     election: Election,
+    floor: Floor,
     lambda: f64,
     out: &'a mut [f64],
 }
@@ -662,7 +745,7 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Agreeing<'_, T, NORM
         }
         if NORMALIZE {
             for i in 0..LANES {
-                mixed[i] *= if divisors[i] == 0.0 { 1.0 } else { 1.0 / divisors[i] };
+                mixed[i] *= self.floor.inverse(divisors[i]);
             }
         }
         deltas.add_to_base(at, &mixed, self.lambda, &mut self.out[at..][..len]);
@@ -706,7 +789,7 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Agreeing<'_, T, NORM
                 divisors[m] = self.deltas.divisors[m];
             }
         }
-        let inverses = if NORMALIZE { inverses(&weights) } else { [1.0; 8] };
+        let inverses = if NORMALIZE { inverses(&weights, self.floor) } else { [1.0; 8] };
         let lambda = self.lambda;
         for (i, out) in self.out.iter_mut().enumerate() {
             let base = base[i].widen();
@@ -737,13 +820,11 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Agreeing<'_, T, NORM
 }
 
 /// What the sum of some models' deltas is multiplied by, instead of a division by the sum
-/// of their weights, unless that is zero: by subset of at most three models, the first
-/// model's bit lowest.
-fn inverses(weights: &[f64]) -> [f64; 8] {
+/// of their weights: by subset of at most three models, the first model's bit lowest.
+fn inverses(weights: &[f64], floor: Floor) -> [f64; 8] {
     std::array::from_fn(|subset| {
         let chosen = weights.iter().enumerate().filter(|(m, _)| subset >> m & 1 == 1);
-        let sum: f64 = chosen.map(|(_, weight)| weight).sum();
-        if sum == 0.0 { 1.0 } else { 1.0 / sum }
+        floor.inverse(chosen.map(|(_, weight)| weight).sum())
     })
 }
 
@@ -782,6 +863,7 @@ struct NormScan<P> {
     vectors: TaskVectors,
     norm: Rescale,
     prune: P,
+    floor: Floor,
 }
 
 /// Where either norm is below this, nothing is rescaled.
@@ -851,6 +933,6 @@ impl<P: Prune + 'static> Scan for NormScan<P> {
 
     fn finish(self: Box<Self>, total: Self::Partial) -> Result<Step, KernelError> {
         let divisors = total.into_iter().map(|norms| self.divisor(norms)).collect();
-        Ok(self.vectors.apply(self.prune, divisors))
+        Ok(self.vectors.apply(self.prune, divisors, self.floor))
     }
 }

@@ -1,8 +1,8 @@
 //! Task vectors of any number of models against one element at a time, bit for bit.
 
 use mergecore_kernel::{
-    BLOCK, Consensus, Elect, Election, Element, Elements, ElementsMut, Extent, Kernel, KernelError,
-    Prune, Rescale, Simd, Step, TILE, TaskVectors,
+    BLOCK, Consensus, Elect, Election, Element, Elements, ElementsMut, Extent, KeepAll, Kernel,
+    KernelError, Prune, Rescale, Simd, Step, TILE, TaskVectors,
 };
 use mergecore_tensor::bf16;
 use support::{Random, bits, run_by_blocks};
@@ -227,6 +227,60 @@ fn no_instruction_set_changes_a_matched_norm() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A kernel whose divisors are at least so much.
+#[derive(Debug)]
+struct Floored(TaskVectors, f64);
+
+impl Kernel for Floored {
+    fn first(&self, _: Extent) -> Result<Step, KernelError> {
+        Ok(self.0.clone().step_with_least_divisor(KeepAll, self.1))
+    }
+}
+
+#[test]
+fn a_least_divisor_stands_for_smaller_sums_of_weights() {
+    const LEAST: f64 = 0.25;
+    let mut random = Random(3);
+    let all: [&[f64]; 4] =
+        [&[0.1, 0.9], &[0.05, 0.15, 0.8], &[0.1, 0.2, 0.3, 0.4], &[0.0, 0.1, 0.02, 0.08, 0.8]];
+    for weights in all {
+        let len = TILE + 37;
+        let mut inputs = vec![vec![0.0; len]; 1 + weights.len()];
+        inputs[1..].iter_mut().flatten().for_each(|value| *value = random.number());
+        let vectors = TaskVectors {
+            weights: weights.to_vec(),
+            densities: vec![1.0; weights.len()],
+            election: Some(Election { elect: Elect::Unweighted, ..Election::default() }),
+            normalize: true,
+            lambda: 1.0,
+            rescale: None,
+        };
+        for election in [vectors.election, Some(Election::default())] {
+            let kernel = Floored(TaskVectors { election, ..vectors.clone() }, LEAST);
+            let mut out = vec![0.0f64; len];
+            let elements = elements(&inputs);
+            run_by_blocks(
+                (Simd::detect(), 1),
+                &kernel,
+                &elements,
+                &mut ElementsMut::from(&mut out[..]),
+            );
+            let mut small = 0;
+            for (i, out) in out.iter().enumerate() {
+                let deltas = || inputs[1..].iter().map(|model| model[i]).zip(weights);
+                let weighted = election == Some(Election::default());
+                let vote: f64 = deltas().map(|(d, w)| if weighted { d * w } else { d }).sum();
+                let agreeing = || deltas().filter(|(d, _)| (*d > 0.0) == (vote >= 0.0));
+                let divisor: f64 = agreeing().map(|(_, w)| w).sum();
+                small += usize::from(divisor < LEAST);
+                let expected = agreeing().map(|(d, w)| d * w).sum::<f64>() / divisor.max(LEAST);
+                assert!((out - expected).abs() < 1e-14, "{out} {expected} {weights:?}");
+            }
+            assert!(small > 0 && small < len, "{small}");
         }
     }
 }

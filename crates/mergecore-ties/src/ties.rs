@@ -144,6 +144,15 @@ pub fn ties<T: Element, D: mergecore_kernel::ndarray::Dimension>(
     mergecore_kernel::merge_arrays_onto_base(params, &params.weights, base, models)
 }
 
+/// `rescale` in recipes, where it is off by default.
+pub(crate) const RESCALE: Parameter = Parameter {
+    name: "rescale",
+    scope: Scope::Shared,
+    kind: ParameterKind::Flag,
+    default: DefaultValue::Unset,
+    help: "scale up what is kept (off unless rescale_norm is given; l1)",
+};
+
 /// `ties` as recipes name it.
 ///
 /// ```
@@ -185,13 +194,7 @@ impl Method for TiesMethod {
             Parameter::DENSITY,
             Parameter { default: DefaultValue::Flag(true), ..Parameter::NORMALIZE },
             Parameter::LAMBDA,
-            Parameter {
-                name: "rescale",
-                scope: Scope::Shared,
-                kind: ParameterKind::Flag,
-                default: DefaultValue::Unset,
-                help: "scale up what is kept (off unless rescale_norm is given; l1)",
-            },
+            RESCALE,
             Parameter::RESCALE_NORM,
             Parameter::CONSENSUS,
             Parameter::ELECT,

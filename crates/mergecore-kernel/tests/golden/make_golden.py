@@ -16,9 +16,18 @@ import sys
 
 import numpy as np
 
-spec = importlib.util.spec_from_file_location("merge_reference", sys.argv[1])
-ref = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(ref)
+
+
+def module(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+ref = module("merge_reference", sys.argv[1])
+# Of methods that it does not have.
+own = module("own_reference", "crates/mergecore-ties/tests/golden/own_reference.py")
 
 DTYPES = ["bf16", "f16", "f32"]
 SHAPES = [(37,), (5, 7), (2, 3, 5), (2, 2, 3, 3), (1,), (8, 1)]
@@ -265,15 +274,127 @@ def ties_cases():
         yield case("ties", inputs, out, weights=weights, densities=densities, normalize=True, lam=1.0, rescale=how)
 
 
-for crate, name, cases in (
-    ("linear", "linear", linear_cases),
-    ("slerp", "slerp", slerp_cases),
-    ("ties", "ties", ties_cases),
-    ("slerp", "nuslerp", nuslerp_cases),
-    ("slerp", "multislerp", multislerp_cases),
-    ("slerp", "karcher", karcher_cases),
-):
+def elect(base, deltas, weights, consensus, which, normalize, lam):
+    """ref.combine_deltas, with any of the four elections."""
+    w = np.array(weights).reshape((-1,) + (1,) * base.ndim)
+    weighted = w * np.stack(deltas)
+    agree = ref.agreement(weighted if which == "weighted" else np.stack(deltas), consensus)
+    mixed, divisor = (weighted * agree).sum(0), (w * agree).sum(0)
+    if normalize:
+        mixed = mixed / np.where(divisor == 0, 1.0, divisor)
+    out = base + lam * mixed
+    if (consensus, which) == ("sum", "weighted"):
+        assert (out == ref.combine_deltas(base, deltas, weights, "sum", normalize, lam)).all()
+    return out
+
+
+ELECTIONS = [(consensus, which) for consensus in ("sum", "count") for which in ("weighted", "unweighted")]
+
+
+def election_cases():
+    sets = [
+        ([1.0, 1.0], [1.0, 1.0]),
+        ([0.3, 0.9], [0.6, 1.0]),
+        ([1.0, 1.0, 1.0], [0.5, 1.0, 0.7]),
+        ([0.9, 0.2, 0.2], [1.0, 1.0, 1.0]),
+        ([0.8, -0.6, 0.3], [0.9, 0.4, 1.0]),
+        ([0.25, 0.25, 0.25, 0.25], [1.0, 1.0, 0.8, 1.0]),
+        ([0.7, 0.4, 0.3, -0.2, 0.9], [1.0, 0.6, 1.0, 0.9, 0.5]),
+    ]
+    for i, (weights, densities) in enumerate(sets):
+        for make in (near, spread):
+            base, *ms = inputs = make(len(weights), SHAPES[i % 4])
+            deltas = [(m - base) * ref.trim_mask(m - base, d) for m, d in zip(ms, densities)]
+            normalize, lam = ((True, 1.0), (False, 0.7))[i % 2]
+            for consensus, which in ELECTIONS:
+                out = elect(base, deltas, weights, consensus, which, normalize, lam)
+                yield case("ties", inputs, out, weights=weights, densities=densities, normalize=normalize,
+                           lam=lam, consensus=consensus, elect=which)
+
+
+def breadcrumbs_cases():
+    sets = [
+        ([1.0], [0.5], [0.1]),
+        ([0.5, 0.5], [0.3, 0.7], [0.01, 0.2]),
+        ([1.0, 0.4, -0.6], [0.5, 1.0, 0.2], [0.0, 0.3, 0.1]),
+        ([0.3, 0.3, 0.3, 0.3, 0.3], [0.02, 0.25, 0.5, 0.75, 1.0], [0.05, 0.8, 0.5, 0.9, 1.0]),
+        ([1.0, 0.7], [0.0, 0.9], [0.5, 0.5]),
+        ([1.0, -1.0], [0.6, 0.6], [0.2, 0.1]),
+    ]
+    for i, (weights, densities, gammas) in enumerate(sets):
+        for make in (near, spread):
+            base, *ms = inputs = make(len(weights), SHAPES[i])
+            p = dict(weights=weights, densities=densities, gammas=gammas)
+            for normalize, lam in ((True, 1.0), (False, 0.7)):
+                for name, consensus in (("breadcrumbs", None), ("breadcrumbs_ties", "sum")):
+                    out = ref.breadcrumbs(base, ms, weights, densities, gammas, consensus, normalize, lam)
+                    yield case(name, inputs, out, normalize=normalize, lam=lam, rescale=None, **p)
+    weights, densities, gammas = [0.6, 0.5, 0.3], [0.3, 0.5, 0.8], [0.1, 0.0, 0.05]
+    for how in ("l1", "l2", "linf", "density"):
+        base, *ms = inputs = spread(3, (5, 7))
+        deltas = [ref.rescale(m - base, ref.breadcrumbs_mask(m - base, d, g), how, d)
+                  for m, d, g in zip(ms, densities, gammas)]
+        for name, consensus in (("breadcrumbs", None), ("breadcrumbs_ties", "sum")):
+            out = ref.combine_deltas(base, deltas, weights, consensus, False, 1.0)
+            yield case(name, inputs, out, weights=weights, densities=densities, gammas=gammas,
+                       normalize=False, lam=1.0, rescale=how)
+
+
+def sce_cases():
+    for count in (1, 2, 3, 5, 12):
+        for i, make in enumerate((near, spread)):
+            base, *ms = inputs = make(count, SHAPES[(count + i) % 5])
+            for topk in (1.0, 0.9, 0.5, 0.1, 0.0):
+                yield case("sce", inputs, ref.sce(base, ms, topk), select_topk=topk)
+    base, *ms = inputs = near(3, (5, 7))
+    ms[0] = stored(base + 1e-5 * (ms[0] - base), 2)  # one weight below the least divisor
+    yield case("sce", [base, *ms], ref.sce(base, ms), select_topk=1.0, note="a small weight")
+    ms = [stored(base + 1e-3 * (m - base), 2) for m in ms]
+    yield case("sce", [base, *ms], ref.sce(base, ms, 0.7), select_topk=0.7, note="equal weights")
+
+
+def ram_cases():
+    for count in (1, 2, 3, 5, 12):
+        for i, make in enumerate((near, spread)):
+            base, *ms = inputs = make(count, SHAPES[(count + i) % 6])
+            for epsilon, r, alpha in ((1e-5, 0.1, 0.2), (0.02, -0.7, 3.0), (0.03125, 0.4, 1.0)):
+                yield case("ram", inputs, ref.ram(base, ms, epsilon), epsilon=epsilon)
+                out = ref.ramplus_tl(base, ms, r, alpha, epsilon)
+                yield case("ramplus_tl", inputs, out, epsilon=epsilon, r=r, alpha=alpha)
+
+
+def own_cases():
+    sets = [[1.0], [1.0, 1.0], [0.5, 0.5], [0.3, 0.9, -0.4], [1.0] * 5, [0.2] * 5, [0.3, 0.6, 1.1, 0.1]]
+    for i, weights in enumerate(sets):
+        for make in (near, spread):
+            base, *ms = inputs = make(len(weights), SHAPES[i % 6])
+            for lam in (1.0, -0.3)[: 1 + i % 2]:
+                yield case("magmax", inputs, own.magmax(base, ms, lam), lam=lam)
+            for tall, k, normalize, lam in ((0.4, 2, False, 1.0), (0.4, 2, True, 1.0), (0.2, 1, False, 0.4),
+                                            (0.6, 3, True, 1.0), (1.0, 2, False, -1.0), (0.0, 0, False, 1.0)):
+                out = own.consensus_ta(base, ms, weights, tall, k, normalize, lam)
+                yield case("consensus_ta", inputs, out, weights=weights, tall_lambda=tall, min_models=float(k),
+                           normalize=normalize, lam=lam)
+
+
+def write(crate, name, cases):
     path = f"crates/mergecore-{crate}/tests/golden/{name}.json"
     with open(path, "w") as f:
         f.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases()) + "\n]\n")
     print(path)
+
+
+for crate, cases in (("linear", linear_cases), ("slerp", slerp_cases), ("ties", ties_cases)):
+    write(crate, crate, cases)
+for crate, name, cases in (
+    ("slerp", "nuslerp", nuslerp_cases),
+    ("slerp", "multislerp", multislerp_cases),
+    ("slerp", "karcher", karcher_cases),
+    ("ties", "election", election_cases),
+    ("ties", "breadcrumbs", breadcrumbs_cases),
+    ("ties", "sce", sce_cases),
+    ("ties", "ram", ram_cases),
+    ("ties", "own", own_cases),
+):
+    rng = np.random.default_rng(list(name.encode()))  # a file does not depend on those before it
+    write(crate, name, cases)

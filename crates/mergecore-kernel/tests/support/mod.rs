@@ -269,7 +269,7 @@ impl Case {
         self.0["method"].as_str().expect("every case names its method")
     }
 
-    /// How many inputs there are.
+    /// How many inputs there are, the base included.
     pub(crate) fn inputs(&self) -> usize {
         self.0["inputs"].as_array().expect("a list").len()
     }
