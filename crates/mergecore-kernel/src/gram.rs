@@ -281,6 +281,7 @@ fn sum_lanes(mut lanes: [f64; LANES]) -> f64 {
 /// ```
 /// assert_eq!(mergecore_kernel::dot(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]), 32.0);
 /// ```
+#[inline(always)]
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "slices of different length");
     sum_products(a, b, |x, y| x * y)
