@@ -69,6 +69,16 @@ pub enum KernelError {
         /// The range, in words.
         expected: &'static str,
     },
+    /// Two parameters, each within its range, do not fit together.
+    #[error("`{}` is {} and `{}` is {}, but {expected}", parameters.0, values.0, parameters.1, values.1)]
+    ParameterPair {
+        /// Both parameters' names.
+        parameters: (&'static str, &'static str),
+        /// Their values.
+        values: (f64, f64),
+        /// What must hold, in words.
+        expected: &'static str,
+    },
     /// The driver could not read an input, or was told to stop; it says which.
     #[error("reading the inputs was broken off")]
     Interrupted,

@@ -1,5 +1,5 @@
 //! One test for each [`KernelError`], named for it: when it is returned and what it says.
-//! `WeightsCancel` is raised, and tested, in mergecore-linear.
+//! `WeightsCancel` is raised, and tested, in mergecore-linear, `ParameterPair` in mergecore-dare.
 
 use mergecore_kernel::{
     Combination, Election, Extent, Kernel, KernelError, Step, TaskVectors, merge_slices,
