@@ -28,7 +28,7 @@ pub use magmax::magmax;
 pub use magmax::{MagMax, MagMaxMethod, magmax_slices};
 #[cfg(feature = "ndarray")]
 pub use mergecore_kernel::ndarray;
-pub use mergecore_kernel::{Consensus, Elect, Election, KernelError, Rescale};
+pub use mergecore_kernel::{Consensus, Elect, Election, KernelError, Rescale, keep_count};
 #[cfg(feature = "ndarray")]
 pub use ram::ram;
 pub use ram::{Ram, RamMethod, ram_slices};
@@ -43,5 +43,4 @@ pub use task_arithmetic::task_arithmetic;
 pub use task_arithmetic::{TaskArithmetic, TaskArithmeticMethod, task_arithmetic_slices};
 #[cfg(feature = "ndarray")]
 pub use ties::ties;
-pub use ties::{Ties, TiesMethod, ties_slices};
-pub use trim::keep_count;
+pub use ties::{Ties, TiesMethod, TrimScope, ties_slices};

@@ -1,11 +1,13 @@
 //! Trim, elect sign, disjoint merge.
 
 use mergecore_kernel::{
-    Base, Binding, DefaultValue, Election, Element, Extent, Inputs, Kernel, KernelError, Method,
-    Parameter, ParameterKind, Rescale, Scope, Step, TaskVectors, merge_slices_onto_base,
+    Base, Binding, Cutoff, DefaultValue, Election, Element, Extent, Inputs, Kernel, KernelError,
+    Method, Parameter, ParameterKind, Rescale, Scope, Step, Survey, TaskVectors,
+    merge_slices_onto_base,
 };
 
-use crate::trim::trimmed;
+use crate::magnitudes::DeltaMagnitudes;
+use crate::trim::{trimmed, trimmed_at};
 
 /// TIES ([arXiv:2306.01708]), tensor by tensor: trim, elect sign, merge.
 ///
@@ -42,6 +44,36 @@ pub struct Ties {
     pub rescale: Option<Rescale>,
     /// How signs are elected: by default, by the sum of the weighted deltas.
     pub election: Election,
+    /// Among what the largest magnitudes are kept: by default, tensor by tensor.
+    pub scope: TrimScope,
+}
+
+/// Among what TIES keeps the largest magnitudes of a task vector.
+///
+/// ```
+/// use mergecore_ties::{KernelError, Ties, TrimScope};
+/// use mergecore_kernel::{TensorSlices, merge_tensors};
+///
+/// // Two tensors of one model: the larger half of both together is all in the second.
+/// let params = Ties { scope: TrimScope::Model, ..Ties::new([1.0], [0.5]) };
+/// let (base, mut a, mut b) = ([0f32; 2], [0f32; 2], [0f32; 2]);
+/// let mut tensors = [
+///     TensorSlices { inputs: vec![&base, &[1.0, 2.0]], shape: &[2], out: &mut a },
+///     TensorSlices { inputs: vec![&base, &[-3.0, 4.0]], shape: &[2], out: &mut b },
+/// ];
+/// merge_tensors(&params, &mut tensors)?;
+/// assert_eq!((a, b), ([0.0, 0.0], [-3.0, 4.0]));
+/// # Ok::<(), KernelError>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TrimScope {
+    /// Each tensor keeps its density of elements.
+    #[default]
+    Tensor,
+    /// The model does, as in the paper's own code: tensors that were trained more keep more. All
+    /// tensors must have the same densities. Equal magnitudes are kept in the order of the tensors.
+    /// A tensor merged alone is all there is.
+    Model,
 }
 
 impl Default for Ties {
@@ -53,6 +85,7 @@ impl Default for Ties {
             lambda: 1.0,
             rescale: None,
             election: Election::default(),
+            scope: TrimScope::default(),
         }
     }
 }
@@ -88,7 +121,21 @@ impl Kernel for Ties {
     }
 
     fn selects(&self) -> Option<usize> {
-        self.vectors().selects()
+        // A tensor that keeps the base's values has a share in the model's threshold all the same.
+        self.vectors().selects().filter(|_| self.survey().is_none())
+    }
+
+    fn survey(&self) -> Option<Survey> {
+        let trims = self.densities.iter().any(|density| *density < 1.0);
+        let magnitudes = DeltaMagnitudes { lanes_a_model: 1 };
+        (trims && self.scope == TrimScope::Model)
+            .then(|| Survey::new(magnitudes, self.densities.clone()))
+    }
+
+    fn first_surveyed(&self, _: Extent, kept: &[Cutoff]) -> Result<Step, KernelError> {
+        let vectors = self.vectors();
+        vectors.check()?;
+        Ok(trimmed_at(vectors, kept.to_vec()))
     }
 }
 
@@ -162,7 +209,7 @@ pub(crate) const RESCALE: Parameter = Parameter {
 /// assert_eq!(TiesMethod.name(), "ties");
 /// let names: Vec<&str> = TiesMethod.parameters().iter().map(|p| p.name).collect();
 /// assert_eq!(names[..4], ["weight", "density", "normalize", "lambda"]);
-/// assert_eq!(names[4..], ["rescale", "rescale_norm", "consensus", "elect"]);
+/// assert_eq!(names[4..], ["rescale", "rescale_norm", "consensus", "elect", "scope"]);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TiesMethod;
@@ -189,7 +236,7 @@ impl Method for TiesMethod {
     }
 
     fn parameters(&self) -> &[Parameter] {
-        const PARAMETERS: [Parameter; 8] = [
+        const PARAMETERS: [Parameter; 9] = [
             Parameter::WEIGHT,
             Parameter::DENSITY,
             Parameter { default: DefaultValue::Flag(true), ..Parameter::NORMALIZE },
@@ -198,6 +245,13 @@ impl Method for TiesMethod {
             Parameter::RESCALE_NORM,
             Parameter::CONSENSUS,
             Parameter::ELECT,
+            Parameter {
+                name: "scope",
+                scope: Scope::Shared,
+                kind: ParameterKind::Choice(&["tensor", "model"]),
+                default: DefaultValue::Text("tensor"),
+                help: "keep the largest changes of each tensor, or of the whole model",
+            },
         ];
         &PARAMETERS
     }
@@ -211,6 +265,10 @@ impl Method for TiesMethod {
             lambda: shared.number("lambda").unwrap_or(1.0),
             rescale: Rescale::from_arguments(shared, false, Rescale::L1),
             election: Election::from_arguments(shared),
+            scope: match shared.text("scope") {
+                Some("model") => TrimScope::Model,
+                _ => TrimScope::Tensor,
+            },
         };
         ties.vectors().check()?;
         Ok(Box::new(ties))

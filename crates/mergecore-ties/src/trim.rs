@@ -1,28 +1,9 @@
 //! Trim: of each task vector only the largest magnitudes are kept.
 
-use mergecore_kernel::{Cutoff, Extent, KernelError, Step, TaskVectors, select};
+use mergecore_kernel::{Cutoff, Extent, KernelError, Step, TaskVectors, keep_count, select};
 
 use crate::band::{Band, Bands};
 use crate::magnitudes::DeltaMagnitudes;
-
-/// How many of `n` elements a density keeps: the whole part of `density * n`, taken
-/// in `f64`, at least one for a positive density. Densities below 0 and above 1
-/// count as 0 and 1.
-///
-/// ```
-/// assert_eq!(mergecore_ties::keep_count(0.5, 5), 2);
-/// assert_eq!(mergecore_ties::keep_count(1e-9, 5), 1);
-/// assert_eq!(mergecore_ties::keep_count(0.0, 5), 0);
-/// ```
-pub fn keep_count(density: f64, n: u64) -> u64 {
-    if density >= 1.0 {
-        n
-    } else if density <= 0.0 || n == 0 {
-        0
-    } else {
-        ((density * n as f64) as u64).clamp(1, n)
-    }
-}
 
 /// The steps of a merge of task vectors of which each keeps its largest
 /// magnitudes.

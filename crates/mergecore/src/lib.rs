@@ -37,12 +37,20 @@ pub use mergecore_io::{
 };
 /// What a merge method of one's own is written with.
 pub use mergecore_kernel as kernel;
-pub use mergecore_kernel::{KernelError, Method, Rescale, StreamKey, ndarray};
+pub use mergecore_kernel::{
+    Consensus, Elect, Election, ElementWise, KernelError, Method, Rescale, StreamKey, ndarray,
+};
 pub use mergecore_tensor::{DType, Element, Simd, bf16, f16};
 
 pub use mergecore_dare::{Dare, dare_linear, dare_linear_slices, dare_ties, dare_ties_slices};
 pub use mergecore_linear::{Linear, linear, linear_slices};
-pub use mergecore_slerp::{Slerp, slerp, slerp_slices};
+pub use mergecore_slerp::{
+    Karcher, MultiSlerp, NuSlerp, Slerp, karcher, karcher_slices, multislerp, multislerp_slices,
+    nuslerp, nuslerp_slices, slerp, slerp_slices,
+};
 pub use mergecore_ties::{
-    TaskArithmetic, Ties, task_arithmetic, task_arithmetic_slices, ties, ties_slices,
+    Breadcrumbs, ConsensusTa, MagMax, Ram, RamPlus, Sce, TaskArithmetic, Ties, TrimScope,
+    breadcrumbs, breadcrumbs_slices, breadcrumbs_ties, breadcrumbs_ties_slices, consensus_ta,
+    consensus_ta_slices, magmax, magmax_slices, ram, ram_slices, ramplus_tl, ramplus_tl_slices,
+    sce, sce_slices, task_arithmetic, task_arithmetic_slices, ties, ties_slices,
 };

@@ -20,8 +20,18 @@ pub fn builtin_methods() -> Registry {
         .register(mergecore_linear::LinearMethod)
         .register(mergecore_linear::PassthroughMethod)
         .register(mergecore_slerp::SlerpMethod)
+        .register(mergecore_slerp::NuSlerpMethod)
+        .register(mergecore_slerp::MultiSlerpMethod)
+        .register(mergecore_slerp::KarcherMethod)
         .register(mergecore_ties::TaskArithmeticMethod)
         .register(mergecore_ties::TiesMethod)
+        .register(mergecore_ties::BreadcrumbsMethod)
+        .register(mergecore_ties::BreadcrumbsTiesMethod)
+        .register(mergecore_ties::SceMethod)
+        .register(mergecore_ties::RamMethod)
+        .register(mergecore_ties::RamPlusMethod)
+        .register(mergecore_ties::MagMaxMethod)
+        .register(mergecore_ties::ConsensusTaMethod)
         .register(mergecore_dare::DareLinearMethod)
         .register(mergecore_dare::DareTiesMethod);
     registry
