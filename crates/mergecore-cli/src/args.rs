@@ -89,9 +89,9 @@ pub(crate) enum Command {
     /// A single bit that is not as it was written is found, and the tensor or file named.
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
-    /// Repeat the merge that a manifest tells of, and compare every tensor.
+    /// Repeat the merge that a manifest tells of, and compare every tensor and file.
     ///
-    /// Nothing is written. Models are looked for as in a merge, and where they are not found,
+    /// Nothing is written, and the model card is not compared. Models are looked for as in a merge, and where they are not found,
     /// in the directories where they were.
     #[command(after_help = REPRODUCE_EXAMPLES)]
     Reproduce(ReproduceArgs),
@@ -159,7 +159,7 @@ Examples:
 const REPRODUCE_EXAMPLES: &str = "\
 Examples:
   mergecore reproduce merged-model
-  mergecore reproduce downloads/merge_manifest.json";
+  mergecore reproduce downloads/their-manifest.json";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -291,7 +291,7 @@ pub(crate) struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The output directory of a merge.
+    /// The output directory of a merge, or the manifest in it.
     #[arg(value_name = "OUT")]
     pub(crate) output: PathBuf,
     #[command(flatten)]
@@ -303,7 +303,7 @@ pub(crate) struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReproduceArgs {
-    /// A merge_manifest.json, or the directory that it is in.
+    /// A merge's manifest, whatever its name, or the directory with its merge_manifest.json.
     #[arg(value_name = "MANIFEST")]
     pub(crate) manifest: PathBuf,
     #[command(flatten)]

@@ -53,8 +53,9 @@ pub(crate) fn run_reproduce(args: &ReproduceArgs) -> Result<(), Failure> {
     }
     if !args.quiet {
         print::result(format_args!(
-            "{} came out as before, byte for byte\n",
-            count(found.tensors, "tensor")
+            "{} and {} came out as before, byte for byte\n",
+            count(found.tensors, "tensor"),
+            count(found.files, "file"),
         ))?;
     }
     Ok(())

@@ -16,6 +16,7 @@ use crate::{Failure, interrupt, print};
 pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
     let options = args.options()?;
     let config = MergeConfig::from_path(&args.config)?;
+    let options = MergeOptions { cancel: Some(interrupt::flag()?), ..options };
     let plan = plan_for_output(&config, &args.output, &options)?;
     if args.verbose {
         describe(&plan);
@@ -24,8 +25,7 @@ pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
         plan.notes().iter().for_each(print::note);
     }
     let bar = Bar::new(args.quiet, plan.layout().total_bytes());
-    let cancel = Some(interrupt::flag()?);
-    let options = MergeOptions { progress: bar.callback(), cancel, ..options };
+    let options = MergeOptions { progress: bar.callback(), ..options };
     let report = plan.execute(&args.output, &options);
     bar.finish();
     let report = report.map_err(|error| with_partial_work(error, &args.output))?;
@@ -41,8 +41,9 @@ pub(crate) fn run(args: &MergeArgs) -> Result<(), Failure> {
 /// Says what a merge that failed has kept.
 fn with_partial_work(error: EngineError, output: &Path) -> Failure {
     let kept = match error {
-        // Tells of another's.
-        EngineError::PartialDiffers { .. } | EngineError::Io(IoError::OutputLocked { .. }) => None,
+        // Tells of another's, or of what is none.
+        EngineError::PartialDiffers { .. }
+        | EngineError::Io(IoError::OutputLocked { .. } | IoError::OddWork { .. }) => None,
         _ => partial_work(output),
     };
     let mut failure = Failure::from(error);

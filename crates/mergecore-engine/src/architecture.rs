@@ -1,8 +1,8 @@
 //! What a checkpoint's tensors are, read from their names and config.json.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mergecore_io::{Checkpoint, StoredTensor, TensorSource};
+use mergecore_io::{Checkpoint, TensorSource};
 use serde_json::{Map, Value};
 
 /// Keys of config.json that count the layers of a stack.
@@ -64,6 +64,39 @@ pub struct Architecture {
     vocabulary_sizes: Vec<usize>,
     /// The same, to look a size up.
     known_sizes: BTreeSet<usize>,
+    embeddings: Embeddings,
+}
+
+/// The embeddings that can stand in for a head, in the order of their names: of those alike
+/// the first two, which show that there are several. Looked up by shape, because a model may have
+/// as many heads as tensors.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Embeddings {
+    by_shape: HashMap<Vec<usize>, Vec<String>>,
+    /// Those with a row for each token, by the shape of a row.
+    by_row: HashMap<Vec<usize>, Vec<String>>,
+}
+
+impl Embeddings {
+    fn add(&mut self, name: &str, shape: &[usize], is_by_token: bool) {
+        let add = |names: &mut Vec<String>| {
+            if names.len() < 2 {
+                names.push(name.to_owned());
+            }
+        };
+        add(self.by_shape.entry(shape.to_vec()).or_default());
+        if let (Some(row), true) = (shape.get(1..), is_by_token) {
+            add(self.by_row.entry(row.to_vec()).or_default());
+        }
+    }
+
+    /// The only one that has that shape, or rows like it for tokens.
+    fn only_one_like(&self, shape: &[usize]) -> Option<&str> {
+        let by_row = shape.get(1..).and_then(|row| self.by_row.get(row));
+        let mut names = self.by_shape.get(shape).into_iter().chain(by_row).flatten();
+        let first = names.next()?;
+        names.all(|name| name == first).then_some(first)
+    }
 }
 
 /// Layers that are numbered under one prefix.
@@ -130,13 +163,17 @@ impl Architecture {
     /// zero without a gap to a layer count of config.json. Only the outermost
     /// number counts: experts within a layer are no layers.
     pub fn infer(checkpoint: &Checkpoint) -> Self {
-        let names = checkpoint.tensors().map(|tensor| tensor.name());
-        Architecture::of(names, checkpoint.config())
+        let tensors = checkpoint.tensors().map(|tensor| (tensor.name(), tensor.shape()));
+        Architecture::of(tensors, checkpoint.config())
     }
 
-    fn of<'a>(names: impl Iterator<Item = &'a str>, config: &Map<String, Value>) -> Self {
+    /// From the tensors' names and shapes.
+    fn of<'a>(
+        tensors: impl Iterator<Item = (&'a str, &'a [usize])> + Clone,
+        config: &Map<String, Value>,
+    ) -> Self {
         let mut groups: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
-        for name in names {
+        for (name, _) in tensors.clone() {
             if let Some((prefix, number, _)) = split_at_number(name) {
                 groups.entry(prefix).or_default().insert(number);
             }
@@ -162,13 +199,20 @@ impl Architecture {
         let objects = objects(config).into_iter();
         let vocabulary_sizes: Vec<usize> =
             objects.filter_map(|(_, object)| as_usize(object.get("vocab_size")?)).collect();
-        Architecture {
+        let mut architecture = Architecture {
             stacks,
             counts_layers: !counts.is_empty(),
             tied: tied(config),
             known_sizes: vocabulary_sizes.iter().copied().collect(),
             vocabulary_sizes,
+            embeddings: Embeddings::default(),
+        };
+        let mut embeddings = Embeddings::default();
+        for (name, shape) in tensors.filter(|(name, _)| architecture.role(name) == Role::Before) {
+            embeddings.add(name, shape, architecture.is_by_token(name, shape));
         }
+        architecture.embeddings = embeddings;
+        architecture
     }
 
     /// The stacks of layers, ordered by prefix.
@@ -215,25 +259,14 @@ impl Architecture {
     /// # use mergecore_engine::Model;
     /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
     /// # let _folder = example::folder();
-    /// # let Model { architecture, checkpoint, .. } = Model::open(&"a".parse()?, None).unwrap();
-    /// let stored = architecture.tied_to("lm_head.weight", &[4, 2], &checkpoint);
-    /// assert_eq!(stored.as_deref(), Some("model.embed_tokens.weight"));
+    /// # let Model { architecture, .. } = Model::open(&"a".parse()?, None).unwrap();
+    /// let stored = architecture.tied_to("lm_head.weight", &[4, 2]);
+    /// assert_eq!(stored, Some("model.embed_tokens.weight"));
     /// # Ok::<(), mergecore_config::ModelRefError>(())
     /// ```
-    pub fn tied_to(&self, head: &str, shape: &[usize], checkpoint: &Checkpoint) -> Option<String> {
-        if self.tied == Some(false) || !is_head(head) {
-            return None;
-        }
-        let fits = |tensor: &StoredTensor| {
-            let (name, own) = (tensor.name(), tensor.shape());
-            let by_token = own.get(1..) == shape.get(1..) && self.is_by_token(name, own);
-            own == shape || by_token
-        };
-        let mut embeddings = checkpoint
-            .tensors()
-            .filter(|tensor| self.role(tensor.name()) == Role::Before && fits(tensor));
-        let first = embeddings.next()?;
-        embeddings.next().is_none().then(|| first.name().to_owned())
+    pub fn tied_to(&self, head: &str, shape: &[usize]) -> Option<&str> {
+        let may_be = self.tied != Some(false) && is_head(head);
+        may_be.then(|| self.embeddings.only_one_like(shape)).flatten()
     }
 
     /// Whether the output head is declared to be the embedding.
@@ -348,7 +381,50 @@ mod tests {
 
     fn infer(names: &[&str], config: &str) -> Architecture {
         let config: Map<String, Value> = serde_json::from_str(config).unwrap();
-        Architecture::of(names.iter().copied(), &config)
+        Architecture::of(names.iter().map(|name| (*name, &[][..])), &config)
+    }
+
+    #[test]
+    fn a_head_is_tied_to_the_only_embedding_that_fits() {
+        let config: Map<String, Value> = serde_json::from_str(r#"{"vocab_size": 4}"#).unwrap();
+        let embeddings: [(&str, &[usize]); 5] = [
+            ("embed.one", &[4, 2]),
+            ("embed.two", &[4, 3]),
+            ("embed.two_again", &[4, 3]),
+            ("embed.other_rows", &[5, 7]),
+            ("norm", &[4, 9]),
+        ];
+        let found = Architecture::of(embeddings.into_iter(), &config);
+        for (shape, tied) in [
+            (&[4, 2][..], Some("embed.one")),
+            (&[6, 2], Some("embed.one")), // another number of tokens
+            (&[4, 3], None),              // two fit
+            (&[5, 7], Some("embed.other_rows")),
+            (&[6, 7], None), // its rows are no tokens
+            (&[4, 9], None), // no embedding
+            (&[2], None),
+            (&[], None),
+        ] {
+            assert_eq!(found.tied_to("lm_head.weight", shape), tied, "{shape:?}");
+            assert_eq!(found.tied_to("norm.weight", shape), None, "{shape:?}");
+        }
+        let both: [(&str, &[usize]); 2] = [("embed.a", &[4, 2]), ("embed.b", &[9, 2])];
+        let found = Architecture::of(both.into_iter(), &config);
+        assert_eq!(found.tied_to("lm_head", &[9, 2]), None, "one has the shape and one the rows");
+    }
+
+    /// A hostile model: every head was compared with every tensor.
+    #[test]
+    fn as_many_heads_as_embeddings_are_looked_up_in_time() {
+        let names: Vec<String> = (0..100_000).map(|i| format!("embed.{i}")).collect();
+        let tensors = names.iter().map(|name| (name.as_str(), &[3, 2][..]));
+        let found = Architecture::of(tensors, &Map::new());
+        let started = std::time::Instant::now();
+        for i in 0..100_000 {
+            assert_eq!(found.tied_to(&format!("lm_head.{i}"), &[3, i]), None);
+        }
+        // Milliseconds, where every pair compared would be minutes.
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     }
 
     #[test]

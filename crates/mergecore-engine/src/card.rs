@@ -36,6 +36,9 @@ const VARIABLES: [&str; 13] = [
 /// Steps that rendering may take: thousands of times what a card needs.
 const FUEL: u64 = 10_000_000;
 
+/// Its name.
+pub(crate) const FILE: &str = "README.md";
+
 /// How deeply blocks, macros (which count four times) and loops may call one another.
 const MAX_CALLS: usize = 100;
 
@@ -284,7 +287,7 @@ pub fn render_model_card(
 /// assert_eq!(path, dir.path().join("README.md"));
 /// ```
 pub fn save_model_card(card: &str, dir: impl AsRef<Path>) -> Result<PathBuf, CardError> {
-    let path = dir.as_ref().join("README.md");
+    let path = dir.as_ref().join(FILE);
     match std::fs::write(&path, card) {
         Ok(()) => Ok(path),
         Err(source) => Err(CardError::Write { path, source }),
@@ -459,7 +462,7 @@ pub(crate) fn license_of(dir: &Path) -> Option<String> {
         More(Vec<String>),
     }
     let mut bytes = Vec::new();
-    let path = dir.join("README.md");
+    let path = dir.join(FILE);
     let file = path.is_file().then(|| File::open(path).ok())??;
     file.take(MAX_METADATA).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");

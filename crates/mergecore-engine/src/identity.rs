@@ -1,7 +1,8 @@
 //! What makes two merges the same one.
 
-use std::time::UNIX_EPOCH;
+use std::fmt;
 
+use mergecore_io::Stamp;
 use serde::{Deserialize, Serialize};
 
 use crate::MergeOptions;
@@ -28,8 +29,7 @@ pub(crate) struct Identity {
 struct Input {
     model: String,
     file: String,
-    bytes: u64,
-    modified_unix_nanoseconds: Option<u64>,
+    stamp: Stamp,
 }
 
 impl Identity {
@@ -39,11 +39,7 @@ impl Identity {
             model.checkpoint.files().iter().map(|file| Input {
                 model: model.name(),
                 file: file.name.clone(),
-                bytes: file.bytes,
-                modified_unix_nanoseconds: file
-                    .modified
-                    .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-                    .and_then(|time| u64::try_from(time.as_nanos()).ok()),
+                stamp: file.stamp.clone(),
             })
         });
         Identity {
@@ -77,24 +73,38 @@ impl Identity {
             format!("--no-hash {verb}")
         });
         for input in &self.inputs {
-            let same = |other: &&Input| (&other.model, &other.file) == (&input.model, &input.file);
-            let file = format!("{} of `{}`", input.file, input.model);
-            match earlier.inputs.iter().find(same) {
-                Some(old) if old.bytes != input.bytes => differ(true, &|| {
-                    format!("{file} had {} bytes and has {}", old.bytes, input.bytes)
-                }),
-                Some(old) => differ(old != input, &|| format!("{file} was written to since")),
-                None => differ(true, &|| format!("{file} was not there or not read")),
-            }
+            found.extend(match earlier.inputs.iter().find(|old| old.is_at(input)) {
+                Some(old) => {
+                    old.stamp.change_to(&input.stamp).map(|change| format!("{input} {change}"))
+                }
+                None => Some(format!("{input} was not there or not read")),
+            });
         }
+        let gone = |old: &&Input| !self.inputs.iter().any(|input| input.is_at(old));
+        let gone = earlier.inputs.iter().filter(gone);
+        found.extend(gone.map(|old| format!("{old} was read and is not any more")));
         // What has just been told explains these.
         if found.is_empty() && earlier.outputs != self.outputs {
             found.push("the output's files are to be others (--out-shard-size)".to_owned());
         }
-        if found.is_empty() && earlier != self {
+        if found.is_empty() && earlier.plan_blake3 != self.plan_blake3 {
             found.push("what follows from the models' files is another".to_owned());
         }
         found
+    }
+}
+
+impl Input {
+    /// Whether both are the same file by name.
+    fn is_at(&self, other: &Input) -> bool {
+        (&self.model, &self.file) == (&other.model, &other.file)
+    }
+}
+
+/// As messages name it.
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of `{}`", self.file, self.model)
     }
 }
 
@@ -165,12 +175,17 @@ pub(crate) fn plan_hash(
 mod tests {
     use super::*;
 
+    fn stamp(bytes: u64) -> Stamp {
+        let times = r#""modified_unix_nanoseconds": 1, "changed_unix_nanoseconds": 1"#;
+        let text = format!(r#"{{"bytes": {bytes}, {times}, "inode": 1}}"#);
+        serde_json::from_str(&text).unwrap()
+    }
+
     fn identity() -> Identity {
         let input = |file: &str| Input {
             model: "org/a".to_owned(),
             file: file.to_owned(),
-            bytes: 9,
-            modified_unix_nanoseconds: Some(1),
+            stamp: stamp(9),
         };
         Identity {
             mergecore_version: "1".to_owned(),
@@ -195,15 +210,15 @@ mod tests {
                 |new| new.recipe = new.recipe.replace("ties", "sce"),
                 "the recipe differs (line 1 was `merge_method: ties` and is `merge_method: sce`)",
             ),
-            (|new| new.inputs[1].bytes = 8, "2.safetensors of `org/a` had 9 bytes and has 8"),
             (
-                |new| new.inputs[0].modified_unix_nanoseconds = None,
-                "1.safetensors of `org/a` was written to since",
+                |new| new.inputs[1].stamp = stamp(8),
+                "2.safetensors of `org/a` had 9 bytes and has 8",
             ),
             (
                 |new| new.inputs[0].file = "3.safetensors".to_owned(),
-                "3.safetensors of `org/a` was not there or not read",
+                "3.safetensors of `org/a` was not there or not read; 1.safetensors of `org/a` was read and is not any more",
             ),
+            (|new| drop(new.inputs.pop()), "2.safetensors of `org/a` was read and is not any more"),
             (|new| new.outputs[0].1 = 8, "the output's files are to be others (--out-shard-size)"),
             (
                 |new| new.plan_blake3 = "1".to_owned(),
@@ -218,7 +233,7 @@ mod tests {
             assert_eq!(serde_json::from_str::<Identity>(&line).unwrap(), new);
         }
         let mut new = identity();
-        (new.seed, new.inputs[0].bytes) = (5, 5);
+        (new.seed, new.inputs[0].stamp) = (5, stamp(5));
         assert_eq!(new.differences(&identity()).len(), 2);
     }
 

@@ -12,8 +12,10 @@ mod identity;
 mod locate;
 mod manifest;
 mod options;
+mod place;
 mod plan;
 mod problems;
+mod read_manifest;
 mod registry;
 mod reproduce;
 mod schema;
@@ -32,6 +34,7 @@ pub use plan::{
     MergePlan, Model, Operation, PlannedTensor, Tally, TensorInput, check_recipe, stream_key,
 };
 pub use problems::Problems;
+pub use read_manifest::ManifestError;
 pub use registry::Registry;
 pub use reproduce::{Reproduction, reproduce};
-pub use verify::{Fault, ManifestError, Verification, verify};
+pub use verify::{Fault, Verification, verify};

@@ -14,6 +14,9 @@ use crate::plan::{MergePlan, Model, Operation, PlanOptions, Tally};
 /// Its name.
 pub(crate) const FILE: &str = "merge_manifest.json";
 
+/// What every manifest begins with.
+pub(crate) const BEGINNING: &str = "{\n  \"mergecore_version\": \"";
+
 /// What stands for the manifest's own hash while that is computed.
 const BLANK: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -55,7 +58,7 @@ pub(crate) struct InputFileEntry<'a> {
 }
 
 /// A file of the output, except for the manifest.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 pub(crate) struct FileEntry<'a> {
     pub(crate) name: Cow<'a, str>,
     pub(crate) bytes: u64,

@@ -9,7 +9,7 @@ use mergecore_config::ModelLocation;
 use mergecore_io::Storage;
 use mergecore_kernel::{BLOCK, Simd};
 
-use crate::ModelCardTemplate;
+use crate::{EngineError, ModelCardTemplate};
 
 /// How to merge, besides what.
 ///
@@ -21,8 +21,12 @@ use crate::ModelCardTemplate;
 /// ```
 #[derive(Debug, Clone)]
 pub struct MergeOptions {
-    /// Threads of a pool of the merge's own, as many as rayon thinks best for 0;
-    /// `None` uses the rayon pool that the call is made in. Never changes the output.
+    /// Threads of a pool of the merge's own, as many as rayon thinks best for 0, which
+    /// end with it. `None` uses the rayon pool that the call is made in; outside of any that is
+    /// rayon's global one, which rayon starts when it is first used. Planning uses the caller's
+    /// thread alone. Never changes the output.
+    ///
+    /// No other threads are started, but for one where there is a [`cancel`](Self::cancel) flag.
     pub threads: Option<usize>,
     /// Bytes that buffers may take together; `None` sets no limit besides
     /// [`chunk`](Self::chunk) and [`threads`](Self::threads). At the least one block of
@@ -65,13 +69,36 @@ pub struct MergeOptions {
     pub username: Option<String>,
     /// Told of the progress, from any of the threads, by one at a time and in order.
     pub progress: Option<ProgressCallback>,
-    /// Set from elsewhere, stops the merge.
+    /// Set from elsewhere, stops planning, merging, verifying or reproducing within a tenth of
+    /// a second, with [`EngineError::Cancelled`]: it is looked at between files that are opened,
+    /// tensors that are planned and chunks that are computed, and while the disk is waited for.
+    /// A call of the system that hangs, on a network file system say, is not broken off.
+    ///
+    /// With a flag, a merge starts one thread besides [`threads`](Self::threads), named
+    /// `mergecore-sync`: the wait at the end until the output is on the disk cannot be
+    /// broken off, so that this thread does it. Where the merge is cancelled meanwhile, it goes
+    /// on until the system answers, and then ends by itself.
     pub cancel: Option<CancelFlag>,
     /// Finds models that are not directories, by name; without one, the engine
     /// knows directories only.
     pub locator: Option<ModelLocator>,
     /// By which files are read and written; the system as it is by default.
     pub storage: Storage,
+}
+
+impl MergeOptions {
+    /// Whether it was told to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(CancelFlag::is_cancelled)
+    }
+
+    /// An error once it was told to stop.
+    pub(crate) fn check_cancelled(&self) -> Result<(), EngineError> {
+        match self.is_cancelled() {
+            true => Err(EngineError::Cancelled),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Default for MergeOptions {
@@ -201,7 +228,7 @@ impl fmt::Debug for ModelLocator {
     }
 }
 
-/// Stops a merge from elsewhere: clones share one flag.
+/// Stops a merge, or its planning, from elsewhere: clones share one flag.
 ///
 /// ```
 /// use mergecore_engine::{CancelFlag, EngineError, MergeOptions};

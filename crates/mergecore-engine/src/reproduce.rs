@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use mergecore_config::MergeConfig;
 
-use crate::manifest::{self, Manifest};
-use crate::verify::{parse_manifest, read_manifest};
+use crate::card;
+use crate::manifest::{FileEntry, Manifest};
+use crate::read_manifest::ManifestFile;
 use crate::{EngineError, ManifestError, MergeOptions, MergePlan, ModelLocator, Registry};
 
 /// What repeating a merge has shown.
@@ -32,6 +33,9 @@ pub struct Reproduction {
     pub tensors: usize,
     /// Tensors without a hash in the manifest, so that nothing could be compared.
     pub unhashed: usize,
+    /// Files that would be the same, byte for byte: small ones, and of those with weights what
+    /// comes before the tensors.
+    pub files: usize,
     /// What is another than it was, a sentence each.
     pub differences: Vec<String>,
     /// What the user should know besides.
@@ -39,14 +43,20 @@ pub struct Reproduction {
 }
 
 impl Reproduction {
-    /// Whether every tensor could be compared and came out the same.
+    /// Whether every tensor could be compared, and they and the other files came out the same.
     pub fn is_same(&self) -> bool {
         self.differences.is_empty() && self.unhashed == 0
     }
 }
 
-/// Repeats the merge that a manifest tells of, given by its file or the directory that it is
-/// in, and compares the hash of every tensor. Nothing is written.
+/// Repeats the merge that a manifest tells of, given by its file (whatever its name) or the
+/// directory that it is in, and compares the hash of every tensor and of every other file that
+/// the merge would write. Nothing is written.
+///
+/// Two files are not compared: the manifest itself, which also says where the models were and when
+/// their files were written, and the model card, because the template, the owner's name and
+/// whether there is to be one at all are not in the manifest: no byte of the model follows from
+/// them.
 ///
 /// The recipe, the seed and what else a plan follows from are the manifest's. Models are looked
 /// for as a merge does, and where they are not found, in the directories where they were.
@@ -61,15 +71,10 @@ pub fn reproduce(
     registry: &Registry,
     options: &MergeOptions,
 ) -> Result<Reproduction, EngineError> {
-    let path = manifest.as_ref();
-    let dir = match path.file_name() {
-        Some(name) if name == manifest::FILE => path.parent().unwrap_or(Path::new("")),
-        _ => path,
-    };
-    let text = read_manifest(dir, options)?;
-    let manifest = parse_manifest(dir, &text)?;
+    let file = ManifestFile::read(manifest.as_ref(), options)?;
+    let manifest = file.parse()?;
     let config = MergeConfig::from_yaml_str(&manifest.recipe).map_err(|source| {
-        ManifestError::Recipe { path: dir.join(manifest::FILE), source: Box::new(source) }
+        ManifestError::Recipe { path: file.path().to_owned(), source: Box::new(source) }
     })?;
     let options = MergeOptions {
         seed: manifest.seed,
@@ -83,8 +88,8 @@ pub fn reproduce(
         ..options.clone()
     };
     let plan = MergePlan::new(&config, registry, &options)?;
-    let mut found =
-        Reproduction { tensors: 0, unhashed: 0, differences: Vec::new(), notes: Vec::new() };
+    let (differences, notes) = (Vec::new(), Vec::new());
+    let mut found = Reproduction { tensors: 0, unhashed: 0, files: 0, differences, notes };
     compare_inputs(&plan, &manifest, &mut found);
     if plan.plan_hash != *manifest.plan_blake3 {
         found.notes.push(
@@ -93,6 +98,7 @@ pub fn reproduce(
         );
     }
     let outcomes = plan.outcomes(&options)?;
+    let small = plan.small_files(None)?;
     plan.models.iter().try_for_each(|model| model.checkpoint.check_unchanged())?;
     if plan.tensors.len() != manifest.tensors.len() {
         found.differences.push(format!(
@@ -139,7 +145,41 @@ pub fn reproduce(
             ),
         });
     }
+    let now = Manifest::new(&plan, &outcomes, &small);
+    compare_files(&manifest.files, &now.files, &mut found);
     Ok(found)
+}
+
+/// What the output's files would be, except for tensors, against what they were.
+fn compare_files(then: &[FileEntry<'_>], now: &[FileEntry<'_>], found: &mut Reproduction) {
+    for old in then.iter().filter(|old| *old.name != *card::FILE) {
+        let name = &old.name;
+        let how = match named(now, name) {
+            None => {
+                found.differences.push(format!("{name} was written and would not be now"));
+                continue;
+            }
+            Some(new) if new == old => {
+                found.files += 1;
+                continue;
+            }
+            Some(new) if new.bytes != old.bytes => {
+                format!("it had {} bytes and has {}", old.bytes, new.bytes)
+            }
+            Some(new) if new.header_bytes.is_some() => {
+                "its header does not fit its hash".to_owned()
+            }
+            Some(_) => "it does not fit its hash".to_owned(),
+        };
+        found.differences.push(format!("{name} came out another: {how}"));
+    }
+    for new in now.iter().filter(|new| named(then, &new.name).is_none()) {
+        found.differences.push(format!("{} was not written and would be now", new.name));
+    }
+}
+
+fn named<'f, 'm>(files: &'f [FileEntry<'m>], name: &str) -> Option<&'f FileEntry<'m>> {
+    files.iter().find(|file| *file.name == *name)
 }
 
 /// Finds models by the locator given, else in the directories where they were.

@@ -1,65 +1,17 @@
 //! An output against its manifest.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::Mutex;
 
-use mergecore_config::ConfigError;
-use mergecore_io::{Checkpoint, IoError, StoredTensor, TensorSource};
+use mergecore_io::{Checkpoint, IoError, StoredTensor, TensorSource, may_be_weights};
 use rayon::prelude::*;
 
 use crate::execute::Pool;
 use crate::hash::hash_source;
-use crate::manifest::{self, FileEntry, Manifest, TensorEntry, is_intact};
+use crate::manifest::{FileEntry, Manifest, TensorEntry};
+use crate::read_manifest::ManifestFile;
 use crate::{EngineError, MergeOptions, Progress};
-
-/// Why an output cannot be looked through.
-///
-/// ```
-/// use mergecore_engine::{EngineError, ManifestError, MergeOptions, verify};
-///
-/// let dir = tempfile::tempdir().unwrap();
-/// let error = verify(dir.path(), &MergeOptions::default()).unwrap_err();
-/// assert!(matches!(error, EngineError::Manifest(ManifestError::Missing { .. })));
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManifestError {
-    /// There is none.
-    #[error(
-        "{dir} has no merge_manifest.json, so nothing says what should be in it; give the output directory of a merge by mergecore"
-    )]
-    Missing {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// It is no manifest.
-    #[error(
-        "{path} is not a manifest that this version understands: {source}; if the file was not changed, use the version of mergecore that wrote it"
-    )]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// The parser's report, with line and column.
-        source: serde_json::Error,
-    },
-    /// The recipe in it cannot be read.
-    #[error("the recipe in {path}: {source}")]
-    Recipe {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: Box<ConfigError>,
-    },
-    /// It was changed since it was written.
-    #[error(
-        "{path} was changed since it was written (its own hash does not fit), so nothing can be concluded from it; restore it, or merge again"
-    )]
-    Changed {
-        /// The file.
-        path: PathBuf,
-    },
-}
 
 /// What looking an output through has found.
 ///
@@ -96,7 +48,8 @@ pub struct Verification {
     pub unhashed: usize,
     /// Files beside the weights that were compared.
     pub files: usize,
-    /// Files in the directory that the manifest does not know.
+    /// Files in the directory that the manifest does not know, and that no loader takes for
+    /// weights: those that one may are [faults](Fault::StrayWeights).
     pub unknown_files: Vec<String>,
     /// What is not as it was written.
     pub faults: Vec<Fault>,
@@ -134,6 +87,14 @@ pub enum Fault {
         /// What is another, as a clause.
         how: String,
     },
+    /// A file that is not of the merge and that loaders may read.
+    #[error(
+        "{file} was not written by the merge, but loaders may take it for weights of the model; move it elsewhere"
+    )]
+    StrayWeights {
+        /// Its name.
+        file: String,
+    },
     /// A tensor whose bytes are others.
     #[error("tensor `{tensor}` in {file} was changed: its bytes do not fit their hash")]
     TensorChanged {
@@ -165,9 +126,9 @@ pub enum Fault {
     Unopenable(#[source] IoError),
 }
 
-/// Looks an output through: every file and every tensor against the hashes in its
-/// merge_manifest.json. A single bit that is not as it was written is found. (A forger, who
-/// writes a manifest that fits, is not.)
+/// Looks an output through, given by its directory or the manifest in it: every file and every
+/// tensor against the hashes in its merge_manifest.json. A single bit that is not as it was
+/// written is found. (A forger, who writes a manifest that fits, is not.)
 ///
 /// Of `options`, threads, progress, cancel flag and storage are used.
 ///
@@ -178,9 +139,8 @@ pub fn verify(
     output: impl AsRef<Path>,
     options: &MergeOptions,
 ) -> Result<Verification, EngineError> {
-    let dir = output.as_ref();
-    let text = read_manifest(dir, options)?;
-    let manifest = parse_manifest(dir, &text)?;
+    let file = ManifestFile::read(output.as_ref(), options)?;
+    let (dir, manifest) = (file.dir(), file.parse()?);
     let mut found = Verification {
         tensors: 0,
         bytes: 0,
@@ -190,38 +150,24 @@ pub fn verify(
         faults: Vec::new(),
     };
     for file in &manifest.files {
+        options.check_cancelled()?;
         match check_file(dir, file, options) {
             Some(fault) => found.faults.push(fault),
             None => found.files += 1,
         }
     }
-    found.unknown_files = unknown_files(dir, &manifest, options)?;
-    match Checkpoint::open_in(dir, &options.storage) {
-        Ok(checkpoint) => check_tensors(&checkpoint, &manifest, options, &mut found)?,
+    let known: BTreeSet<&str> = manifest.files.iter().map(|file| &*file.name).collect();
+    let mut names = options.storage.list_names(dir)?;
+    names.retain(|name| !known.contains(name.as_str()) && !file.path().ends_with(name));
+    let (stray, unknown): (Vec<_>, _) = names.into_iter().partition(|name| may_be_weights(name));
+    found.unknown_files = unknown;
+    found.faults.extend(stray.into_iter().map(|file| Fault::StrayWeights { file }));
+    match Checkpoint::open_unless(dir, &options.storage, || options.is_cancelled()) {
+        Ok(None) => return Err(EngineError::Cancelled),
+        Ok(Some(checkpoint)) => check_tensors(&checkpoint, &manifest, options, &mut found)?,
         Err(error) => found.faults.push(Fault::Unopenable(error)),
     }
     Ok(found)
-}
-
-/// The text of an output's manifest.
-pub(crate) fn read_manifest(dir: &Path, options: &MergeOptions) -> Result<String, EngineError> {
-    let path = dir.join(manifest::FILE);
-    if !path.exists() {
-        return Err(ManifestError::Missing { dir: dir.to_owned() }.into());
-    }
-    let bytes = options.storage.read_file(&path)?;
-    String::from_utf8(bytes).map_err(|_| ManifestError::Changed { path }.into())
-}
-
-/// The manifest, if it is as it was written.
-pub(crate) fn parse_manifest<'a>(dir: &Path, text: &'a str) -> Result<Manifest<'a>, EngineError> {
-    let path = dir.join(manifest::FILE);
-    let manifest: Manifest<'_> = serde_json::from_str(text)
-        .map_err(|source| ManifestError::Syntax { path: path.clone(), source })?;
-    match is_intact(text, &manifest) {
-        Some(true) => Ok(manifest),
-        _ => Err(ManifestError::Changed { path }.into()),
-    }
 }
 
 /// What is wrong with a file: the whole of it, or the header of one with weights.
@@ -257,17 +203,6 @@ fn check_file(dir: &Path, file: &FileEntry<'_>, options: &MergeOptions) -> Optio
     }
 }
 
-fn unknown_files(
-    dir: &Path,
-    manifest: &Manifest<'_>,
-    options: &MergeOptions,
-) -> Result<Vec<String>, EngineError> {
-    let known: BTreeSet<&str> = manifest.files.iter().map(|file| &*file.name).collect();
-    let names = options.storage.list_names(dir)?;
-    let unknown = |name: &String| name != manifest::FILE && !known.contains(name.as_str());
-    Ok(names.into_iter().filter(unknown).collect())
-}
-
 fn check_tensors(
     checkpoint: &Checkpoint,
     manifest: &Manifest<'_>,
@@ -289,7 +224,7 @@ fn check_tensors(
             });
         }
     };
-    let cancelled = || options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled());
+    let cancelled = || options.is_cancelled();
     let check = |entry: &TensorEntry<'_>| {
         let tensor = checkpoint.tensor(&entry.name);
         let checked = check_tensor(entry, tensor, &cancelled);

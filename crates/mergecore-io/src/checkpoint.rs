@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
+use std::fs::Metadata;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use crate::index::{INDEX_FILE, Index};
 use crate::natural::natural_order;
 use crate::quantisation::{Quantisation, detect_quantisation};
 use crate::source::{OpenFile, StoredTensor, TensorSource};
-use crate::stamp::Watched;
+use crate::stamp::Stamp;
 use crate::storage::Storage;
 
 /// A checkpoint directory: config.json and tensors in one safetensors file or in
@@ -62,7 +63,7 @@ pub struct Checkpoint {
     /// The weights files, to see whether they change.
     open: Vec<Arc<OpenFile>>,
     /// The other files, for the same.
-    watched: Vec<Watched>,
+    watched: Vec<(PathBuf, Stamp)>,
 }
 
 /// A weights file as it was when the checkpoint was opened.
@@ -91,6 +92,15 @@ pub struct SourceFile {
     pub bytes: u64,
     /// When it was last written, where the file system knows.
     pub modified: Option<SystemTime>,
+    /// By which to tell whether it is still the same.
+    pub stamp: Stamp,
+}
+
+impl SourceFile {
+    pub(crate) fn new(name: String, path: PathBuf, metadata: &Metadata) -> Self {
+        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
+        SourceFile { name, path, bytes, modified, stamp: Stamp::of(metadata) }
+    }
 }
 
 impl Checkpoint {
@@ -131,6 +141,34 @@ impl Checkpoint {
     ///
     /// As [`open`](Checkpoint::open), and whatever a hook refuses.
     pub fn open_in(dir: &Path, storage: &Storage) -> Result<Checkpoint, IoError> {
+        let opened = Checkpoint::open_unless(dir, storage, || false)?;
+        Ok(opened.expect("nobody told it to stop"))
+    }
+
+    /// As [`open_in`](Checkpoint::open_in), unless it is told to stop meanwhile, which it asks
+    /// `stop` for before each file of weights: `None` then.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_in`](Checkpoint::open_in).
+    ///
+    /// ```
+    /// use mergecore_io::{Checkpoint, Storage};
+    ///
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+    /// # let file = [&2u64.to_le_bytes()[..], b"{}"].concat();
+    /// # std::fs::write(dir.path().join("model.safetensors"), file).unwrap();
+    /// # let dir = dir.path();
+    /// assert!(Checkpoint::open_unless(dir, &Storage::new(), || false)?.is_some());
+    /// assert!(Checkpoint::open_unless(dir, &Storage::new(), || true)?.is_none());
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn open_unless(
+        dir: &Path,
+        storage: &Storage,
+        stop: impl Fn() -> bool,
+    ) -> Result<Option<Checkpoint>, IoError> {
         let names = list_directory(storage, dir)?;
         // What is read from here on must still be the same when the caller is done.
         let companions = find_companions(storage, dir, &names)?;
@@ -138,7 +176,8 @@ impl Checkpoint {
         let read = read.chain(companions.iter().map(|companion| companion.name));
         let watch = |name: &str| {
             let path = dir.join(name);
-            Ok(Watched::new(&path, &inspect_regular(storage, &path)?))
+            let stamp = Stamp::of(&inspect_regular(storage, &path)?);
+            Ok((path, stamp))
         };
         let watched = read.map(watch).collect::<Result<_, IoError>>()?;
         let config = read_config(storage, dir, &names)?;
@@ -149,6 +188,9 @@ impl Checkpoint {
         let mut tensors = Vec::new();
         let (mut files, mut open) = (Vec::new(), Vec::new());
         for name in file_names {
+            if stop() {
+                return Ok(None);
+            }
             let (file, header) = open_file(storage, dir, name)?;
             files.push(file.about.clone());
             open.push(Arc::clone(&file));
@@ -169,7 +211,17 @@ impl Checkpoint {
         refuse_quantised(dir, detect_quantisation(&config, dtypes))?;
 
         let (dir, storage) = (dir.to_owned(), storage.clone());
-        Ok(Checkpoint { dir, config, tensors, by_name, files, companions, storage, open, watched })
+        Ok(Some(Checkpoint {
+            dir,
+            config,
+            tensors,
+            by_name,
+            files,
+            companions,
+            storage,
+            open,
+            watched,
+        }))
     }
 
     /// The directory, as given.
@@ -214,7 +266,7 @@ impl Checkpoint {
     }
 
     /// Whether all files that were found on opening, small ones too, are still the same:
-    /// neither written to nor replaced, as far as length, time of writing and identity show.
+    /// neither written to nor replaced, as far as their [`Stamp`]s show.
     ///
     /// # Errors
     ///
@@ -236,10 +288,10 @@ impl Checkpoint {
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
     pub fn check_unchanged(&self) -> Result<(), IoError> {
-        for file in &self.open {
-            file.watched.check(&self.storage, Some(&file.file))?;
+        for OpenFile { about, file, .. } in self.open.iter().map(Arc::as_ref) {
+            about.stamp.check(&about.path, &self.storage, Some(file))?;
         }
-        self.watched.iter().try_for_each(|file| file.check(&self.storage, None))
+        self.watched.iter().try_for_each(|(path, stamp)| stamp.check(path, &self.storage, None))
     }
 }
 
@@ -292,10 +344,8 @@ fn open_file(
         }
         Err(error) => return Err(IoError::system("read", path)(error)),
     };
-    let watched = Watched::new(&path, &metadata);
-    let about =
-        SourceFile { name, path, bytes: metadata.len(), modified: metadata.modified().ok() };
-    Ok((Arc::new(OpenFile { about, file, storage: storage.clone(), watched }), header))
+    let about = SourceFile::new(name, path, &metadata);
+    Ok((Arc::new(OpenFile { about, file, storage: storage.clone() }), header))
 }
 
 /// No tensor twice; and with an index, no tensor elsewhere, missing or unlisted.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::discover::{inspect_regular, open_small_file, read_small_file};
+use crate::discover::{MAX_FILE_BYTES, inspect_regular, open_at_most, read_small_file};
 use crate::error::IoError;
 use crate::storage::Storage;
 
@@ -43,7 +43,8 @@ impl Companion {
     /// Its content.
     ///
     /// # Errors
-    /// If it cannot be read, is no regular file, or is larger than any such file is.
+    /// If it cannot be read, is no regular file, or is larger than
+    /// [`MAX_FILE_BYTES`](crate::MAX_FILE_BYTES).
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -78,7 +79,7 @@ impl Companion {
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
     pub fn check(&self) -> Result<(), IoError> {
-        open_small_file(&self.storage, &self.path).map(|_| ())
+        open_at_most(&self.storage, &self.path, MAX_FILE_BYTES).map(|_| ())
     }
 }
 

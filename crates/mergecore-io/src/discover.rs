@@ -14,8 +14,12 @@ use crate::storage::Storage;
 /// The weights of a checkpoint in one file.
 pub(crate) const SINGLE_FILE: &str = "model.safetensors";
 
-/// Far above any config.json or index seen, far below what hurts.
-const MAX_JSON_BYTES: u64 = 100_000_000;
+/// The most bytes of a file that is read whole: an index, a tokenizer's file and whatever else is
+/// small. Three times the largest tokenizer.json seen, and below what hurts.
+pub const MAX_FILE_BYTES: u64 = 100_000_000;
+
+/// The same for config.json, which becomes a tree of values: sixty times its bytes, at worst.
+pub const MAX_CONFIG_BYTES: u64 = 10_000_000;
 
 /// The names in `dir`, in natural order.
 pub(crate) fn list_directory(storage: &Storage, dir: &Path) -> Result<Vec<String>, IoError> {
@@ -49,7 +53,7 @@ pub(crate) fn read_config(
         return Err(IoError::NoConfig { dir: dir.to_owned(), found: names.to_owned() });
     }
     let path = dir.join("config.json");
-    let bytes = read_small_file(storage, &path)?;
+    let bytes = storage.read_at_most(&path, MAX_CONFIG_BYTES)?;
     let value = serde_json::from_slice(&bytes).map_err(|source| IoError::ConfigSyntax {
         path: path.clone(),
         line: source.line(),
@@ -136,18 +140,39 @@ pub(crate) fn inspect_regular(storage: &Storage, path: &Path) -> Result<fs::Meta
     Ok(metadata)
 }
 
-/// Opens a file that is not so large that reading it whole would hurt.
-pub(crate) fn open_small_file(storage: &Storage, path: &Path) -> Result<File, IoError> {
+/// Opens a file that must not have more bytes.
+pub(crate) fn open_at_most(storage: &Storage, path: &Path, limit: u64) -> Result<File, IoError> {
     let (file, metadata) = open_regular(storage, path)?;
     let bytes = metadata.len();
-    if bytes > MAX_JSON_BYTES {
-        return Err(IoError::FileTooLarge { path: path.to_owned(), bytes, limit: MAX_JSON_BYTES });
+    if bytes > limit {
+        return Err(IoError::FileTooLarge { path: path.to_owned(), bytes, limit });
     }
     Ok(file)
 }
 
+/// The content of a file that is not so large that reading it whole would hurt.
 pub(crate) fn read_small_file(storage: &Storage, path: &Path) -> Result<Vec<u8>, IoError> {
-    storage.read_all(open_small_file(storage, path)?, path, MAX_JSON_BYTES)
+    storage.read_at_most(path, MAX_FILE_BYTES)
+}
+
+/// Whether programs that load a model may take a file of that name, in its directory, for weights
+/// or for what says where they are: of whatever format, and whatever its content.
+///
+/// ```
+/// use mergecore_io::may_be_weights;
+///
+/// assert!(may_be_weights("consolidated.safetensors"));
+/// assert!(may_be_weights("pytorch_model.bin.index.json"));
+/// assert!(!may_be_weights("tokenizer.json"));
+/// assert!(!may_be_weights("training_args.bin")); // known to be none
+/// ```
+pub fn may_be_weights(name: &str) -> bool {
+    const ENDINGS: [&str; 9] =
+        [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".index.json"];
+    // What trainers leave, and loaders pass over.
+    const NONE: [&str; 5] =
+        ["training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"];
+    ENDINGS.iter().any(|ending| name.ends_with(ending)) && !NONE.contains(&name)
 }
 
 /// What something that is no regular file is, for a message.

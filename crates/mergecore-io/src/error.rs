@@ -433,6 +433,16 @@ pub enum IoError {
         /// Who works on it, as it says itself: `process 4711 on host`.
         holder: String,
     },
+    /// Something that no merge leaves is where the work of one would be.
+    #[error(
+        "{path} is {found}, which no merge has left there, so its work cannot be gone on with; discard what is there (--restart), or move it elsewhere"
+    )]
+    OddWork {
+        /// The path, in the working directory or that directory's own.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// The output would not fit on the disk.
     #[error(
         "the output needs {needed} bytes ({} GB) in {path}, where {free} ({} GB) are free; free {} bytes, or choose another disk",

@@ -23,6 +23,7 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, SourceFile};
 pub use companions::{Companion, CompanionKind};
+pub use discover::{MAX_CONFIG_BYTES, MAX_FILE_BYTES, may_be_weights};
 pub use error::IoError;
 pub use header::{Header, HeaderEntry, HeaderError, MAX_HEADER_BYTES, parse_header};
 pub use index::{INDEX_FILE, Index, IndexError, parse_index};
@@ -34,5 +35,6 @@ pub use quantisation::{Quantisation, detect_quantisation};
 pub use rows::Rows;
 pub use source::{StoredTensor, TensorSource};
 pub use staging::StagedDir;
+pub use stamp::Stamp;
 pub use storage::{Storage, StorageCall, StorageHook};
 pub use writer::{CheckpointWriter, sync_dir};

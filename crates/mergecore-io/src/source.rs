@@ -12,7 +12,6 @@ use crate::checkpoint::SourceFile;
 use crate::error::IoError;
 use crate::header::element_count;
 use crate::page_cache;
-use crate::stamp::Watched;
 use crate::storage::Storage;
 
 /// Something with a shape and a dtype that can fill a buffer with any run of its
@@ -130,7 +129,6 @@ pub(crate) struct OpenFile {
     pub(crate) about: SourceFile,
     pub(crate) file: File,
     pub(crate) storage: Storage,
-    pub(crate) watched: Watched,
 }
 
 impl StoredTensor {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, FileType, TryLockError};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,7 +59,8 @@ pub struct StagedDir {
 
 impl StagedDir {
     /// Makes the working directory of `output`, and the directories above it
-    /// where they are missing. What a process that was stopped has left there is removed.
+    /// where they are missing. What a process that was stopped, or somebody, has left in its
+    /// place is removed; links in it are, and not what they lead to.
     ///
     /// An output that exists must be an empty directory or, with `overwrite`, a
     /// checkpoint; nothing is done to it before [`commit`](StagedDir::commit). An
@@ -83,17 +84,43 @@ impl StagedDir {
     /// assert!(matches!(error, IoError::OutputNotACheckpoint { .. }));
     /// ```
     pub fn create(output: &Path, overwrite: bool) -> Result<StagedDir, IoError> {
-        let staged = StagedDir::resume(output, overwrite, &Storage::default())?;
+        StagedDir::restart(output, overwrite, &Storage::default())
+    }
+
+    /// As [`create`](StagedDir::create), through a [`Storage`] of one's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](StagedDir::create), and whatever a hook refuses.
+    ///
+    /// ```
+    /// use mergecore_io::{StagedDir, Storage};
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let output = dir.path().join("merged");
+    /// std::fs::create_dir_all(dir.path().join(".merged.mergecore-partial/journal")).unwrap();
+    /// let error = StagedDir::resume(&output, false, &Storage::new()).unwrap_err();
+    /// assert!(error.to_string().contains("journal is a directory"));
+    /// StagedDir::restart(&output, false, &Storage::new())?.commit()?;
+    /// # Ok::<(), mergecore_io::IoError>(())
+    /// ```
+    pub fn restart(
+        output: &Path,
+        overwrite: bool,
+        storage: &Storage,
+    ) -> Result<StagedDir, IoError> {
+        let staged = StagedDir::open(output, overwrite, storage, Odd::IsRemoved)?;
         staged.clear()?;
         Ok(staged)
     }
 
-    /// As [`create`](StagedDir::create), but what a process that was stopped has left there
+    /// As [`restart`](StagedDir::restart), but what a process that was stopped has left there
     /// stays.
     ///
     /// # Errors
     ///
-    /// As [`create`](StagedDir::create).
+    /// As [`restart`](StagedDir::restart), and [`IoError::OddWork`] where something else is in
+    /// the place of what it leaves.
     ///
     /// ```
     /// use mergecore_io::{StagedDir, Storage};
@@ -110,6 +137,15 @@ impl StagedDir {
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
     pub fn resume(output: &Path, overwrite: bool, storage: &Storage) -> Result<StagedDir, IoError> {
+        StagedDir::open(output, overwrite, storage, Odd::IsRefused)
+    }
+
+    fn open(
+        output: &Path,
+        overwrite: bool,
+        storage: &Storage,
+        odd: Odd,
+    ) -> Result<StagedDir, IoError> {
         let output = resolve(output)?;
         check_output(storage, &output, overwrite)?;
         let parent = parent(&output);
@@ -119,7 +155,7 @@ impl StagedDir {
             storage.create_dir_all(parent)?;
         }
         let home = home(&output)?;
-        let claimed = claim(storage, &home, &output);
+        let claimed = claim(storage, &home, &output, odd);
         if claimed.is_err() {
             made.iter().for_each(|dir| drop(fs::remove_dir(dir)));
         }
@@ -134,16 +170,14 @@ impl StagedDir {
             made,
             disposable: AtomicBool::new(is_new),
         };
-        staged.put_back()?;
-        match staged.new.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => return Ok(staged),
-            // Somebody's link, which leads to what is not ours.
-            Ok(_) => {
-                storage.remove_file(&staged.new).map_err(IoError::system("remove", &staged.new))?
-            }
-            Err(_) => {}
+        odd.look_at(storage, &staged.journal_path(), FileType::is_file)?;
+        for name in [NEW, COMPLETE, OLD] {
+            odd.look_at(storage, &staged.home.join(name), FileType::is_dir)?;
         }
-        storage.create_dir(&staged.new).map_err(IoError::system("create", &staged.new))?;
+        staged.put_back()?;
+        if staged.new.symlink_metadata().is_err() {
+            storage.create_dir(&staged.new).map_err(IoError::system("create", &staged.new))?;
+        }
         Ok(staged)
     }
 
@@ -184,7 +218,8 @@ impl StagedDir {
     /// # Ok::<(), mergecore_io::IoError>(())
     /// ```
     pub fn left(output: &Path) -> Option<PathBuf> {
-        home(&resolve(output).ok()?).ok().filter(|home| home.is_dir())
+        let home = home(&resolve(output).ok()?).ok()?;
+        home.symlink_metadata().is_ok_and(|found| found.is_dir()).then_some(home)
     }
 
     /// The working directory.
@@ -253,13 +288,8 @@ impl StagedDir {
         keep: impl Fn(&fs::DirEntry) -> bool,
     ) -> Result<(), IoError> {
         for entry in self.storage.list(dir)?.iter().filter(|entry| !keep(entry)) {
-            let path = entry.path();
-            let is_dir = entry.file_type().map_err(IoError::system("list", dir))?.is_dir();
-            let removed = match is_dir {
-                true => self.storage.remove_dir_all(&path),
-                false => self.storage.remove_file(&path),
-            };
-            removed.map_err(IoError::system("remove", path))?;
+            let kind = entry.file_type().map_err(IoError::system("list", dir))?;
+            remove(&self.storage, &entry.path(), kind)?;
         }
         Ok(())
     }
@@ -285,7 +315,8 @@ impl StagedDir {
     pub fn check_space(output: &Path, bytes: u64, storage: &Storage) -> Result<(), IoError> {
         let output = resolve(output)?;
         let new = home(&output)?.join(NEW);
-        let files = if new.is_dir() { storage.list(&new)? } else { Vec::new() };
+        let is_there = new.symlink_metadata().is_ok_and(|found| found.is_dir());
+        let files = if is_there { storage.list(&new)? } else { Vec::new() };
         let held = files.iter().filter_map(|entry| entry.metadata().ok()).map(|file| held(&file));
         let needed = bytes.saturating_sub(held.sum());
         let parent = nearest_directory(parent(&output));
@@ -509,9 +540,51 @@ fn check_output(storage: &Storage, output: &Path, overwrite: bool) -> Result<(),
     }
 }
 
+/// What becomes of something odd in the place of what is ours. A link is, too: it would lead to
+/// what is not.
+#[derive(Clone, Copy)]
+enum Odd {
+    IsRefused,
+    IsRemoved,
+}
+
+impl Odd {
+    /// Sees that what bears the name, if anything does, is of the kind that it should be.
+    fn look_at(
+        self,
+        storage: &Storage,
+        path: &Path,
+        is_right: impl Fn(&FileType) -> bool,
+    ) -> Result<(), IoError> {
+        match path.symlink_metadata().map(|metadata| metadata.file_type()) {
+            Ok(kind) if !is_right(&kind) => match self {
+                Odd::IsRemoved => remove(storage, path, kind),
+                Odd::IsRefused => {
+                    Err(IoError::OddWork { path: path.to_owned(), found: kind_of(kind) })
+                }
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Removes whatever it is, and of a link nothing that it leads to.
+fn remove(storage: &Storage, path: &Path, kind: FileType) -> Result<(), IoError> {
+    let removed = match kind.is_dir() {
+        true => storage.remove_dir_all(path),
+        false => storage.remove_file(path),
+    };
+    removed.map_err(IoError::system("remove", path))
+}
+
 /// Makes the directory beside the output, or takes over one that nobody holds; yields the lock
 /// and whether the directory is new.
-fn claim(storage: &Storage, home: &Path, output: &Path) -> Result<(Option<File>, bool), IoError> {
+fn claim(
+    storage: &Storage,
+    home: &Path,
+    output: &Path,
+    odd: Odd,
+) -> Result<(Option<File>, bool), IoError> {
     let locked = |holder: String| IoError::OutputLocked {
         path: output.to_owned(),
         staging: home.to_owned(),
@@ -519,13 +592,14 @@ fn claim(storage: &Storage, home: &Path, output: &Path) -> Result<(Option<File>,
     };
     // Someone finishing at this very moment may remove the directory under us.
     for _ in 0..10 {
+        odd.look_at(storage, home, FileType::is_dir)?;
         let is_new = match storage.create_dir(home) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(IoError::system("create", home)(error)),
         };
         let path = home.join(LOCK);
-        refuse_links([home, &path, &home.join(JOURNAL)])?;
+        odd.look_at(storage, &path, FileType::is_file)?;
         let opened = storage.open_or_create(&path);
         if is_new && opened.is_err() {
             let _ = fs::remove_dir(home);
@@ -553,15 +627,6 @@ fn claim(storage: &Storage, home: &Path, output: &Path) -> Result<(Option<File>,
         }
     }
     Err(locked("someone".to_owned()))
-}
-
-/// Links in the place of what is ours would lead to what is not.
-fn refuse_links<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(), IoError> {
-    let is_link = |path: &&Path| path.symlink_metadata().is_ok_and(|found| found.is_symlink());
-    match paths.into_iter().find(is_link) {
-        Some(path) => Err(IoError::NotAFile { path: path.to_owned(), found: "a symbolic link" }),
-        None => Ok(()),
-    }
 }
 
 /// This process, for others that find its lock.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::discover::{list_directory, open_regular, read_small_file};
+use crate::discover::{list_directory, open_at_most, open_regular, read_small_file};
 use crate::error::IoError;
 use crate::page_cache;
 use crate::positioned::{read_exact_at, write_all_at};
@@ -150,13 +150,22 @@ impl Storage {
         Storage { hook: Some(hook) }
     }
 
-    /// The content of a small file: of at most 100 MB, and a regular one.
+    /// The content of a small file: of at most [`MAX_FILE_BYTES`](crate::MAX_FILE_BYTES), and a
+    /// regular one.
     ///
     /// # Errors
     /// [`IoError::NotAFile`], [`IoError::BrokenLink`], [`IoError::FileTooLarge`] and
     /// [`IoError::System`].
     pub fn read_file(&self, path: &Path) -> Result<Vec<u8>, IoError> {
         read_small_file(self, path)
+    }
+
+    /// The content of a regular file that has no more bytes than that.
+    ///
+    /// # Errors
+    /// As for [`read_file`](Storage::read_file).
+    pub fn read_at_most(&self, path: &Path, limit: u64) -> Result<Vec<u8>, IoError> {
+        self.read_all(open_at_most(self, path, limit)?, path, limit)
     }
 
     /// The first bytes of a regular file, or all where there are fewer.

@@ -13,7 +13,6 @@ use crate::index::INDEX_FILE;
 use crate::layout::Layout;
 use crate::page_cache;
 use crate::source::{OpenFile, StoredTensor, TensorSource};
-use crate::stamp::Watched;
 use crate::storage::Storage;
 use crate::{SourceFile, TensorSpec};
 
@@ -171,9 +170,8 @@ impl CheckpointWriter {
         let open = || Ok((file.try_clone()?, file.metadata()?));
         let (file, metadata) = open().map_err(IoError::system("open", path))?;
         let name = self.layout.shards()[place.shard].file_name().to_owned();
-        let about = SourceFile { name, path: path.clone(), bytes: metadata.len(), modified: None };
-        let watched = Watched::new(path, &metadata);
-        let file = Arc::new(OpenFile { about, file, storage: self.storage.clone(), watched });
+        let about = SourceFile::new(name, path.clone(), &metadata);
+        let file = Arc::new(OpenFile { about, file, storage: self.storage.clone() });
         let TensorSpec { name, dtype, shape } = self.layout.tensors()[tensor].clone();
         Ok(StoredTensor::new(name, dtype, shape, file, place.bytes.clone()))
     }

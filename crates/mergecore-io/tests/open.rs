@@ -3,8 +3,13 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
-use mergecore_io::{Checkpoint, CompanionKind, IoError, MappedCheckpoint, TensorSource};
+use mergecore_io::{
+    Checkpoint, CompanionKind, IoError, MappedCheckpoint, Storage, StorageCall, StorageHook,
+    TensorSource,
+};
 use mergecore_tensor::DType;
 use support::{dir, put, raw_file, sharded, single};
 use tempfile::TempDir;
@@ -149,4 +154,29 @@ fn mapped_views_show_the_same_bytes() {
     );
     assert!(mapped.view("nope").is_none());
     assert_eq!(mapped.checkpoint().len(), 3);
+}
+
+/// Sees which files are opened.
+#[derive(Default)]
+struct Opened(Mutex<Vec<PathBuf>>);
+
+impl StorageHook for Opened {
+    fn before(&self, call: &StorageCall<'_>) -> std::io::Result<()> {
+        if let StorageCall::Open { path } = call {
+            self.0.lock().unwrap().push(path.to_path_buf());
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn opening_stops_between_files() {
+    let dir = sharded();
+    let opened = Arc::new(Opened::default());
+    let storage = Storage::with_hook(opened.clone());
+    let first = dir.path().join("m-1.safetensors");
+    let stop = || opened.0.lock().unwrap().contains(&first);
+    assert!(Checkpoint::open_unless(dir.path(), &storage, stop).unwrap().is_none());
+    let opened = opened.0.lock().unwrap();
+    assert!(opened.last() == Some(&first), "{opened:?}");
 }

@@ -334,33 +334,74 @@ fn a_complete_output_without_its_name_is_gone_on_with() {
     assert_eq!(names(dir.path()), ["out"]);
 }
 
+/// Whatever is where the work of a merge would be: it is refused, until it is to be discarded.
+/// Links are, too, and what they lead to is somebody's.
 #[cfg(unix)]
 #[test]
-fn links_in_the_place_of_the_work_are_not_followed() {
+fn what_is_odd_in_the_place_of_the_work_is_refused_or_discarded() {
     use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
 
-    for name in ["", "journal", "lock"] {
-        let dir = dir();
-        fs::create_dir(dir.path().join("victim")).unwrap();
-        put(&dir, "victim/file", "mine");
-        let home = dir.path().join(".out.mergecore-partial");
-        match name {
-            "" => symlink("victim", &home).unwrap(),
-            name => {
-                fs::create_dir(&home).unwrap();
-                symlink("../victim/file", home.join(name)).unwrap();
+    type Make = fn(&Path);
+    let odd: [(Make, &str); 5] = [
+        (|path| fs::write(path, "x").unwrap(), "a file"),
+        (
+            |path| {
+                fs::create_dir(path).unwrap();
+                fs::write(path.join("inside"), "x").unwrap();
+            },
+            "a directory",
+        ),
+        (|path| drop(UnixListener::bind(path).unwrap()), "a socket"),
+        (|path| symlink("../victim/file", path).unwrap(), "a symbolic link"),
+        (|path| symlink("../victim", path).unwrap(), "a symbolic link"),
+    ];
+    for name in ["", "lock", "journal", "output", "complete", "old"] {
+        for (make, found) in odd {
+            let right = if ["lock", "journal"].contains(&name) { "a file" } else { "a directory" };
+            if found == right {
+                continue;
             }
+            let dir = dir();
+            fs::create_dir(dir.path().join("victim")).unwrap();
+            put(&dir, "victim/file", "mine");
+            let home = dir.path().join(".out.mergecore-partial");
+            let path = match name {
+                "" => home,
+                name => {
+                    fs::create_dir(&home).unwrap();
+                    home.join(name)
+                }
+            };
+            make(&path);
+            let output = dir.path().join("out");
+            let error = StagedDir::resume(&output, false, &Storage::new()).unwrap_err();
+            let IoError::OddWork { path: odd, found: what } = &error else { panic!("{error}") };
+            assert_eq!((odd, *what), (&path, found), "{name}");
+            assert!(path.symlink_metadata().is_ok(), "{name}, {found}");
+
+            let staged = StagedDir::restart(&output, false, &Storage::new()).unwrap();
+            assert!(names(staged.path()).is_empty(), "{name}, {found}");
+            assert!(!staged.journal_path().exists(), "{name}, {found}");
+            staged.write_file("config.json", b"{}").unwrap();
+            staged.commit().unwrap();
+            assert_eq!(names(&output), ["config.json"], "{name}, {found}");
+            assert_eq!(names(dir.path()), ["out", "victim"], "{name}, {found}");
+            assert!(!fs::symlink_metadata(&output).unwrap().is_symlink(), "{name}, {found}");
+            assert_eq!(names(&dir.path().join("victim")), ["file"], "{name}, {found}");
+            assert_eq!(fs::read_to_string(dir.path().join("victim/file")).unwrap(), "mine");
         }
-        let error = StagedDir::create(&dir.path().join("out"), false).unwrap_err();
-        assert!(matches!(error, IoError::NotAFile { found: "a symbolic link", .. }), "{error}");
-        assert_eq!(fs::read_to_string(dir.path().join("victim/file")).unwrap(), "mine");
     }
+}
+
+/// What another process works on is not discarded.
+#[test]
+fn work_that_is_under_way_is_not_discarded() {
     let dir = dir();
-    fs::create_dir(dir.path().join("victim")).unwrap();
-    put(&dir, "victim/file", "mine");
-    fs::create_dir(dir.path().join(".out.mergecore-partial")).unwrap();
-    symlink("../victim", dir.path().join(".out.mergecore-partial/output")).unwrap();
-    StagedDir::resume(&dir.path().join("out"), false, &Storage::new()).unwrap().commit().unwrap();
-    assert!(!fs::symlink_metadata(dir.path().join("out")).unwrap().is_symlink());
-    assert_eq!(names(&dir.path().join("victim")), ["file"]);
+    let output = dir.path().join("out");
+    let first = stage(&output, false, "first");
+    fs::create_dir(first.journal_path()).unwrap();
+    let error = StagedDir::restart(&output, false, &Storage::new()).unwrap_err();
+    assert!(matches!(error, IoError::OutputLocked { .. }), "{error}");
+    assert!(first.path().join("config.json").exists() && first.journal_path().is_dir());
 }

@@ -1,7 +1,8 @@
 //! Why a tokenizer's files could not be read.
 
-use std::io;
 use std::path::PathBuf;
+
+use mergecore_io::IoError;
 
 /// Why a tokenizer's files could not be read.
 ///
@@ -16,29 +17,14 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
-    /// The system refused.
-    #[error("cannot read {path}: {source}; check who may read it, or fetch it again")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's report.
-        source: io::Error,
-    },
-    /// A directory, a pipe or a device.
-    #[error("{path} is not a regular file and is not opened; put the tokenizer's own file there")]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Larger than any tokenizer.
-    #[error(
-        "{path} is larger than {limit} bytes, so it cannot be a tokenizer's file; fetch it again"
-    )]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The most that is read.
-        limit: u64,
+    /// It is not a regular file, is larger than any such file, or the system refused.
+    #[error(transparent)]
+    Read(#[from] IoError),
+    /// It was told to stop.
+    #[error("reading the tokenizer in {dir} was stopped")]
+    Stopped {
+        /// The tokenizer's directory.
+        dir: PathBuf,
     },
     /// Not JSON, or not of the form that the file should have.
     #[error("{path} cannot be understood: {source}; fetch it again")]

@@ -1,9 +1,12 @@
 //! Which token an id is.
 
+use std::marker::PhantomData;
 use std::path::Path;
 
+use mergecore_io::Storage;
+
 use crate::TokenizerError;
-use crate::files::{ById, TokenizerConfig, TokenizerJson, Tokens, read, read_json};
+use crate::files::{ById, TokenizerConfig, TokenizerJson, Tokens, Whole, read, read_json};
 
 /// Files that hold a vocabulary in a form that is not parsed.
 const OPAQUE: [&str; 4] =
@@ -52,33 +55,68 @@ impl Vocabulary {
     /// # Ok::<(), mergecore_tokenizer::TokenizerError>(())
     /// ```
     pub fn read(dir: &Path) -> Result<Self, TokenizerError> {
+        Vocabulary::read_unless(dir, &Storage::default(), &|| false)
+    }
+
+    /// As [`read`](Vocabulary::read), through a [`Storage`] of one's own, and unless it is told
+    /// to stop meanwhile, which it asks `stop` for every thousand tokens.
+    ///
+    /// # Errors
+    /// As [`read`](Vocabulary::read), whatever a hook refuses, and
+    /// [`TokenizerError::Stopped`].
+    ///
+    /// ```
+    /// use mergecore_io::Storage;
+    /// use mergecore_tokenizer::{TokenizerError, Vocabulary};
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// std::fs::write(dir.path().join("vocab.json"), r#"{"Hello": 0}"#).unwrap();
+    /// let read = |stop| Vocabulary::read_unless(dir.path(), &Storage::new(), &|| stop);
+    /// assert_eq!(read(false)?.token(0), Some("Hello"));
+    /// assert!(matches!(read(true), Err(TokenizerError::Stopped { .. })));
+    /// # Ok::<(), TokenizerError>(())
+    /// ```
+    pub fn read_unless(
+        dir: &Path,
+        storage: &Storage,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, TokenizerError> {
+        if !stop() {
+            let read = Vocabulary::read_files(dir, storage, ById(stop));
+            if !stop() {
+                return read;
+            }
+        }
+        Err(TokenizerError::Stopped { dir: dir.to_owned() })
+    }
+
+    fn read_files(dir: &Path, storage: &Storage, by_id: ById<'_>) -> Result<Self, TokenizerError> {
+        let read = |name: &str| read(&dir.join(name), storage);
         let mut vocabulary = Vocabulary::default();
         for name in OPAQUE {
-            if let Some(content) = read(&dir.join(name))? {
+            if let Some(content) = read(name)? {
                 vocabulary.opaque = Some((name, content));
                 break;
             }
         }
-        if let Some(TokenizerJson { model, added_tokens }) = read_json(&dir.join("tokenizer.json"))?
-        {
-            let ById(tokens) = model.vocab;
-            vocabulary.list(tokens);
+        let (path, whole) = (dir.join("tokenizer.json"), Whole(by_id));
+        if let Some(TokenizerJson { vocab, added_tokens }) = read_json(&path, storage, whole)? {
+            vocabulary.list(vocab);
             let added = added_tokens.into_iter().flatten();
             vocabulary.add(added.map(|added| (added.id, added.content)));
             return Ok(vocabulary);
         }
-        if let Some(ById(tokens)) = read_json(&dir.join("vocab.json"))? {
+        if let Some(tokens) = read_json(&dir.join("vocab.json"), storage, by_id)? {
             vocabulary.list(tokens);
-        } else if let Some(content) = read(&dir.join("vocab.txt"))? {
+        } else if let Some(content) = read("vocab.txt")? {
             let text = String::from_utf8_lossy(&content);
             vocabulary.list((0..).zip(text.lines().map(str::to_owned)).collect());
         }
-        if let Some(ById(added)) = read_json(&dir.join("added_tokens.json"))? {
+        if let Some(added) = read_json(&dir.join("added_tokens.json"), storage, by_id)? {
             vocabulary.add(added);
         }
-        if let Some(TokenizerConfig { added_tokens_decoder }) =
-            read_json(&dir.join("tokenizer_config.json"))?
-        {
+        let (path, config) = (dir.join("tokenizer_config.json"), PhantomData::<TokenizerConfig>);
+        if let Some(TokenizerConfig { added_tokens_decoder }) = read_json(&path, storage, config)? {
             let added = added_tokens_decoder.into_iter().flatten();
             vocabulary.add(added.map(|(id, added)| (id, added.content)));
         }
@@ -100,17 +138,19 @@ impl Vocabulary {
     /// one that cannot be read.
     ///
     /// ```
+    /// use mergecore_io::Storage;
     /// use mergecore_tokenizer::Vocabulary;
     ///
     /// let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     /// let [first, second] = dirs.each_ref().map(|dir| dir.path());
+    /// let storage = Storage::new();
     /// std::fs::write(first.join("tokenizer.json"), "{}").unwrap();
-    /// assert!(!Vocabulary::is_same_file(first, second));
+    /// assert!(!Vocabulary::is_same_file(first, second, &storage));
     /// std::fs::write(second.join("tokenizer.json"), "{}").unwrap();
-    /// assert!(Vocabulary::is_same_file(first, second));
+    /// assert!(Vocabulary::is_same_file(first, second, &storage));
     /// ```
-    pub fn is_same_file(first: &Path, second: &Path) -> bool {
-        let content = |dir: &Path| read(&dir.join("tokenizer.json")).ok().flatten();
+    pub fn is_same_file(first: &Path, second: &Path, storage: &Storage) -> bool {
+        let content = |dir: &Path| read(&dir.join("tokenizer.json"), storage).ok().flatten();
         content(first).is_some_and(|first| content(second) == Some(first))
     }
 

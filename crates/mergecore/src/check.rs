@@ -7,8 +7,10 @@ use mergecore_engine::{MergeOptions, Reproduction, Verification};
 use crate::Result;
 use crate::merge::{builtin_methods, with_locator};
 
-/// Looks an output through: every file and every tensor against the hashes in its
-/// merge_manifest.json. A single bit that is not as it was written is found.
+/// Looks an output through, given by its directory or the manifest in it: every file and every
+/// tensor against the hashes in its merge_manifest.json. A single bit that is not as it was
+/// written is found, and so is a file that loaders may take for weights and that the merge did
+/// not write.
 ///
 /// Of `options`, threads, progress, cancel flag and storage are used.
 ///
@@ -35,8 +37,10 @@ pub fn verify(output: impl AsRef<Path>, options: &MergeOptions) -> Result<Verifi
     Ok(mergecore_engine::verify(output, options)?)
 }
 
-/// Repeats the merge that a manifest tells of, given by its file or the directory that it is
-/// in, with the built-in methods, and compares the hash of every tensor. Nothing is written.
+/// Repeats the merge that a manifest tells of, given by its file (whatever its name) or the
+/// directory that it is in, with the built-in methods, and compares the hash of every tensor
+/// and of every other file that the merge would write, except for manifest and model card (no byte
+/// of the model follows from the options of the card, which are not recorded). Nothing is written.
 ///
 /// Models are looked for as [`merge`](crate::merge()) does, and where they are not found, in
 /// the directories where they were.
@@ -55,6 +59,7 @@ pub fn verify(output: impl AsRef<Path>, options: &MergeOptions) -> Result<Verifi
 /// merge(&config, &out, &MergeOptions { seed: 5, ..MergeOptions::default() })?;
 /// let repeated = reproduce(out.join("merge_manifest.json"), &MergeOptions::default())?;
 /// assert!(repeated.is_same(), "{:?}", repeated.differences);
+/// assert!(repeated.files > 3); // model.safetensors, config.json, the tokenizer's, the recipe
 /// # Ok::<(), mergecore::Error>(())
 /// ```
 pub fn reproduce(manifest: impl AsRef<Path>, options: &MergeOptions) -> Result<Reproduction> {

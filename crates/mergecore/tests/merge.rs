@@ -3,6 +3,8 @@
 
 #[path = "merge/architectures.rs"]
 mod architectures;
+#[path = "merge/cancel.rs"]
+mod cancel;
 #[path = "merge/card.rs"]
 mod card;
 #[path = "merge/check.rs"]

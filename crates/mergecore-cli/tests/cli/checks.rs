@@ -25,13 +25,25 @@ fn an_output_is_verified_and_a_flipped_bit_named() {
 fn what_is_no_output_cannot_be_verified() {
     let folder = Folder::new();
     folder.fails(&["verify", "a"], 1, &["a has no merge_manifest.json", "give the output"]);
-    folder.fails(&["verify", "missing"], 1, &["missing"]);
+    folder.fails(&["verify", "missing"], 1, &["there is no missing; give the output"]);
     std::fs::write(folder.path("a/merge_manifest.json"), "{}").unwrap();
-    folder.fails(
-        &["verify", "a"],
-        1,
-        &["a/merge_manifest.json is not a manifest", "missing field"],
-    );
+    for command in ["verify", "reproduce"] {
+        let parts = ["a/merge_manifest.json is not a merge_manifest.json", "give the output"];
+        folder.fails(&[command, "a"], 1, &parts);
+        let parts = ["a/model.safetensors is not a merge_manifest.json", "give the output"];
+        folder.fails(&[command, "a/model.safetensors"], 1, &parts);
+    }
+}
+
+#[test]
+fn weights_beside_those_of_the_merge_are_an_error_and_notes_are_none() {
+    let folder = Folder::new();
+    assert_eq!(folder.merge(LINEAR, &[]).0, 0);
+    std::fs::write(folder.path("out/notes.txt"), "mine").unwrap();
+    let (code, _, stderr) = folder.run(&["verify", "out"]);
+    assert_eq!((code, stderr.as_str()), (0, "note: the manifest does not know notes.txt\n"));
+    std::fs::rename(folder.path("out/notes.txt"), folder.path("out/old.safetensors")).unwrap();
+    folder.fails(&["verify", "out"], 1, &["error: old.safetensors was not written by the merge"]);
 }
 
 #[test]
@@ -48,11 +60,16 @@ fn a_merge_is_reproduced_from_elsewhere() {
     assert_eq!(folder.merge(LINEAR, &["--random-seed", "5"]).0, 0);
     std::fs::create_dir(folder.path("elsewhere")).unwrap();
     std::fs::rename(folder.path("out"), folder.path("elsewhere/moved")).unwrap();
-    for manifest in ["elsewhere/moved", "elsewhere/moved/merge_manifest.json"] {
+    let manifest = "elsewhere/moved/merge_manifest.json";
+    std::fs::copy(folder.path(manifest), folder.path("mine.json")).unwrap();
+    for manifest in ["elsewhere/moved", manifest, "mine.json"] {
         let (code, stdout, stderr) = folder.run(&["reproduce", manifest]);
         assert_eq!(code, 0, "{stderr}");
-        assert_eq!(stdout, "9 tensors came out as before, byte for byte\n");
+        assert_eq!(stdout, "9 tensors and 5 files came out as before, byte for byte\n");
     }
+    std::fs::write(folder.path("a/tokenizer.json"), "{}").unwrap();
+    let parts = ["tokenizer.json came out another: it had 13 bytes and has 2"];
+    folder.fails(&["reproduce", "mine.json"], 1, &parts);
     crate::poison(&folder, 3.0);
     let parts = ["tensor `model.layers.1.self_attn.q_proj.weight` came out another: its input"];
     folder.fails(&["reproduce", "elsewhere/moved"], 1, &parts);
@@ -78,4 +95,25 @@ fn work_that_another_merge_has_left() {
     let (code, _, stderr) = folder.run(&[&args[..], &["--restart"]].concat());
     assert_eq!(code, 0, "{stderr}");
     assert!(!folder.path(".out.mergecore-partial").exists());
+}
+
+#[test]
+fn what_is_odd_in_the_place_of_the_work_is_discarded_on_request() {
+    for name in ["journal", "lock", "output"] {
+        let folder = Folder::new();
+        let path = folder.path(".out.mergecore-partial").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match name {
+            "output" => std::fs::write(&path, "x").unwrap(),
+            _ => std::fs::create_dir(&path).unwrap(),
+        }
+        let (code, _, stderr) = folder.merge(LINEAR, &[]);
+        assert_eq!(code, 1, "{stderr}");
+        let told = format!("error: .out.mergecore-partial/{name} is a ");
+        assert!(stderr.starts_with(&told) && stderr.contains("(--restart)"), "{stderr}");
+        assert!(!stderr.contains("is kept in"), "{stderr}");
+        let (code, _, stderr) = folder.merge(LINEAR, &["--restart"]);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(!folder.path(".out.mergecore-partial").exists());
+    }
 }

@@ -59,6 +59,18 @@ fn an_output_inside_an_input() {
 }
 
 #[test]
+fn an_output_inside_an_input_is_told_with_mistakes_of_the_recipe() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("recipe.yml"), LINEAR.replace("linear", "liner")).unwrap();
+    let parts = ["error: recipe.yml:1:15: ", "`liner`", "\nerror: the output ", "a/merged is"];
+    let (code, _, stderr) = folder.run(&["merge", "recipe.yml", "a/merged"]);
+    assert_eq!(code, 2, "{stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "no {part:?} in: {stderr}");
+    }
+}
+
+#[test]
 fn an_output_that_is_an_input() {
     let folder = Folder::new();
     folder.merge(LINEAR, &[]);

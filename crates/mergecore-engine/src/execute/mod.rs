@@ -19,8 +19,10 @@ use mergecore_kernel::BLOCK;
 use rayon::prelude::*;
 use serde_json::Value;
 
+use crate::card;
 use crate::hash::hash_source;
 use crate::manifest::{self, Manifest};
+use crate::place::{InputPlace, absolute, check_place};
 use crate::plan::{MergePlan, PlannedTensor, Tally, TensorInput};
 use crate::{CardError, EngineError, MergeOptions, ModelCardOptions, Problems, Progress};
 use chunk::{MAX_WAITING, Writer};
@@ -112,8 +114,10 @@ impl MergePlan {
     ) -> Result<MergeReport, EngineError> {
         let started = Instant::now();
         let output = output.as_ref();
+        options.check_cancelled()?;
         let files = self.check_output(output, options)?;
-        let staged = StagedDir::resume(output, options.overwrite, &options.storage)?;
+        let open = if options.restart { StagedDir::restart } else { StagedDir::resume };
+        let staged = open(output, options.overwrite, &options.storage)?;
         let (record, done) = Record::open(self, &staged, options)?;
         let shards = self.layout.shards().iter().map(|shard| shard.file_name());
         staged.keep_only(shards.chain(files.iter().map(|(name, _)| *name)))?;
@@ -122,10 +126,9 @@ impl MergePlan {
         let (outcomes, resumed) = self
             .write_tensors(&writer, &record, done, options)
             .inspect_err(|error| discard_what_is_of_no_use(&staged, error))?;
-        let stop = || options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled());
         let finished = match options.cancel {
             None => writer.finish().map(|()| true),
-            Some(_) => writer.finish_unless(stop),
+            Some(_) => writer.finish_unless(|| options.is_cancelled()),
         };
         let finished = finished.map_err(EngineError::from);
         if !finished.inspect_err(|error| discard_what_is_of_no_use(&staged, error))? {
@@ -141,9 +144,7 @@ impl MergePlan {
         }
         // Whatever was read was read by now.
         self.models.iter().try_for_each(|model| model.checkpoint.check_unchanged())?;
-        if stop() {
-            return Err(EngineError::Cancelled);
-        }
+        options.check_cancelled()?;
         let output = staged.output().to_owned();
         staged.commit()?;
         let mut notes = self.notes.clone();
@@ -175,10 +176,8 @@ impl MergePlan {
         options: &MergeOptions,
     ) -> Result<SmallFiles, EngineError> {
         let mut problems = Problems::new();
-        // Whatever else is wrong with it comes from this.
-        self.check_apart(output)?;
-        let checked = StagedDir::check(output, options.overwrite, &options.storage);
-        let may_be = problems.add(checked.map_err(EngineError::from)).is_some();
+        let inputs = self.models.iter().map(|model| InputPlace::of(&model.checkpoint));
+        let may_be = problems.add(check_place(output, inputs, options)).is_some();
         let card = options.model_card.then(|| self.model_card(output, options));
         let card = problems.add(card.transpose().map_err(EngineError::from));
         let files = card.and_then(|card| problems.add(self.small_files(card)));
@@ -204,23 +203,6 @@ impl MergePlan {
         let class = self.config.get("architectures")?.get(0)?.as_str()?;
         let generates = class.ends_with("ForCausalLM") || class.ends_with("LMHeadModel");
         generates.then_some("text-generation")
-    }
-
-    /// Neither may the output lie in an input's directory nor the reverse.
-    fn check_apart(&self, output: &Path) -> Result<(), EngineError> {
-        let output = absolute(output);
-        for model in &self.models {
-            let input = absolute(model.checkpoint.dir());
-            if output.starts_with(&input) || input.starts_with(&output) {
-                return Err(EngineError::OutputOverlapsInput { output, input });
-            }
-            // What is replaced is deleted: not what an input's files are links to.
-            let mut files = model.checkpoint.files().iter();
-            if files.any(|file| absolute(&file.path).starts_with(&output)) {
-                return Err(EngineError::OutputOverlapsInput { output, input });
-            }
-        }
-        Ok(())
     }
 
     /// Writes all tensors that are not done; yields what is known of all, and how many were.
@@ -258,14 +240,14 @@ impl MergePlan {
     }
 
     /// The files beside weights and manifest, with their names.
-    fn small_files(&self, card: Option<String>) -> Result<SmallFiles, EngineError> {
+    pub(crate) fn small_files(&self, card: Option<String>) -> Result<SmallFiles, EngineError> {
         let config = format!("{:#}\n", Value::Object(self.config.clone()));
         let mut files = vec![("config.json", config.into_bytes())];
         for companion in &self.companions {
             files.push((companion.name, companion.read()?));
         }
         files.push(("mergecore_config.yml", self.recipe.clone().into_bytes()));
-        files.extend(card.map(|card| ("README.md", card.into_bytes())));
+        files.extend(card.map(|card| (card::FILE, card.into_bytes())));
         Ok(files)
     }
 
@@ -367,18 +349,6 @@ impl Pool {
     }
 }
 
-/// The path without links and dots as far as it exists.
-fn absolute(path: &Path) -> PathBuf {
-    if let Ok(found) = path.canonicalize() {
-        return found;
-    }
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) if parent != Path::new("") => absolute(parent).join(name),
-        (Some(_), Some(name)) => absolute(Path::new(".")).join(name),
-        _ => path.to_owned(),
-    }
-}
-
 /// What all workers share.
 struct Job<'a> {
     plan: &'a MergePlan,
@@ -447,7 +417,7 @@ impl<'a> Job<'a> {
             }
             let stored = writer.read_back(index)?;
             if outcome.hashes.output.is_some() {
-                match hash_source(&stored, || self.cancelled())? {
+                match hash_source(&stored, || self.options.is_cancelled())? {
                     None => return Err(EngineError::Cancelled),
                     Some(hash) if !outcome.agrees_with(hash) => return Ok(None),
                     Some(_) => {}
@@ -484,10 +454,6 @@ impl<'a> Job<'a> {
             (Some(record), Some(writer)) => record.write(writer),
             _ => Ok(()),
         }
-    }
-
-    fn cancelled(&self) -> bool {
-        self.options.cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled())
     }
 
     /// Counts what was written and tells whoever wants to know, under the lock: so

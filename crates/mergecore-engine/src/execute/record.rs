@@ -144,9 +144,6 @@ fn found(
     let Some((first, lines)) = lines.split_first().filter(|(_, lines)| !lines.is_empty()) else {
         return Ok(None);
     };
-    if options.restart {
-        return Ok(None);
-    }
     let differences = match serde_json::from_str(first) {
         Ok(known) => identity.differences(&known),
         // A version whose journals are others.

@@ -131,7 +131,7 @@ impl<'a> Schedule<'a> {
             if queue.failed() {
                 return None;
             }
-            if self.job.cancelled() {
+            if self.job.options.is_cancelled() {
                 drop(queue);
                 self.fail(0, EngineError::Cancelled);
                 return None;

@@ -15,12 +15,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mergecore_config::MergeConfig;
-use mergecore_io::{Checkpoint, Companion, CompanionKind, Layout, StagedDir, TensorSpec};
+use mergecore_io::{Checkpoint, Companion, CompanionKind, Layout, TensorSpec};
 use mergecore_kernel::{Kernel, Method, StreamKey, Survey};
 use serde_json::{Map, Value};
 
 use crate::card::{CardContent, license_of};
 use crate::identity::plan_hash;
+use crate::place::{InputPlace, check_place};
 use crate::{EngineError, MergeOptions, Problems, Registry};
 use arguments::{Mistakes, Slip};
 use recipe::Recipe;
@@ -126,14 +127,15 @@ impl MergePlan {
     /// recipe every output tensor. No tensor byte is read and nothing is written.
     ///
     /// Of `options`, what matters here are the seed, the shards' size, the locator,
-    /// whether architectures may differ, and whether there are to be tokenizer files
-    /// and a model card.
+    /// whether architectures may differ, whether there are to be tokenizer files
+    /// and a model card, the storage and the cancel flag.
     ///
     /// # Errors
     /// Whatever can be known to go wrong before a tensor is read, all of it: one problem
     /// is the error itself, more are [`EngineError::Several`], each cause once. Mistakes
     /// of the recipe and models that cannot be opened come together; tensors are looked
-    /// at only where models and layers fit together.
+    /// at only where models and layers fit together. [`EngineError::Cancelled`] alone, where it
+    /// is cancelled.
     ///
     /// ```
     /// use mergecore_config::{InputModel, MergeConfig, MergeInput, ModelRef, Parameters};
@@ -157,6 +159,16 @@ impl MergePlan {
         registry: &Registry,
         options: &MergeOptions,
     ) -> Result<Self, EngineError> {
+        MergePlan::follow(config, registry, options, &mut Vec::new())
+    }
+
+    /// Makes the plan, and says where its inputs are even if there is none.
+    fn follow(
+        config: &MergeConfig,
+        registry: &Registry,
+        options: &MergeOptions,
+        places: &mut Vec<InputPlace>,
+    ) -> Result<Self, EngineError> {
         let (mut problems, mut notes) = (Problems::new(), Vec::new());
         let recipe = &Recipe::new(config);
         let method = check(recipe, registry, &mut problems, &mut notes);
@@ -164,7 +176,7 @@ impl MergePlan {
         let named = models::distinct(config);
         let before = problems.len();
         let groups = sections::arrange(recipe, &named, method.as_deref(), &mut problems);
-        let opened = models::open(recipe, &named, options, &mut problems);
+        let opened = models::open(recipe, &named, options, places, &mut problems)?;
         let comparable = models::compare_architectures(
             recipe,
             opened.iter().flatten(),
@@ -196,10 +208,10 @@ impl MergePlan {
             donor,
             sections: &sections,
             method: &**method,
-            seed: options.seed,
+            options,
         };
         let mistakes = Mistakes::new(recipe, &**method, &slips);
-        let planned = tensors::plan(&grounds, mistakes, &mut problems, &mut notes);
+        let planned = tensors::plan(&grounds, mistakes, &mut problems, &mut notes)?;
         if planned.tensors.is_empty() && problems.is_empty() {
             problems.push(EngineError::NoTensors { model: models[donor].name() });
         }
@@ -208,6 +220,7 @@ impl MergePlan {
         let output_config = output::config(&models, donor, &sections, &planned.tensors, &mut notes);
         output::note_ids(&output_config, &models[donor], &mut notes);
 
+        options.check_cancelled()?;
         let recipe = config.source_text().map_or_else(|| config.to_yaml_string(), str::to_owned);
         let recipe_hash = blake3::hash(recipe.as_bytes()).to_string();
         let specs = planned.tensors.iter().map(|tensor| TensorSpec {
@@ -219,6 +232,7 @@ impl MergePlan {
         let tally = planned.tally;
         let plan_hash = plan_hash(&recipe, method.name(), options.seed, &models, &planned.tensors);
         let metadata = metadata(&recipe, &recipe_hash, &plan_hash);
+        options.check_cancelled()?;
         let layout = Layout::new(specs, options.max_shard_bytes, metadata);
         let layout = problems.add(layout.map_err(EngineError::from));
         let layout = Arc::new(problems.finish(layout)?);
@@ -258,10 +272,15 @@ impl MergePlan {
     /// # let mut registry = Registry::new();
     /// # registry.register(example::Mean);
     /// # let options = MergeOptions::default();
+    /// use mergecore_engine::EngineError;
+    ///
     /// let config = MergeConfig::from_yaml_str("{merge_method: mean, models: [{model: a}]}")?;
     /// // One model too few, and an output that is one of the inputs.
     /// let error = MergePlan::for_output(&config, &registry, "a".as_ref(), &options).unwrap_err();
-    /// assert_eq!(error.problems().len(), 2);
+    /// assert!(matches!(error.problems(), [
+    ///     EngineError::ModelCount { .. },
+    ///     EngineError::OutputOverlapsInput { .. },
+    /// ]));
     /// # Ok::<(), mergecore_config::ConfigError>(())
     /// ```
     pub fn for_output(
@@ -270,15 +289,17 @@ impl MergePlan {
         output: &Path,
         options: &MergeOptions,
     ) -> Result<Self, EngineError> {
-        let mut problems = Problems::new();
-        let plan = problems.add(MergePlan::new(config, registry, options));
-        match &plan {
-            Some(plan) => drop(problems.add(plan.check_output(output, options))),
-            None => {
-                let checked = StagedDir::check(output, options.overwrite, &options.storage);
-                problems.add(checked.map_err(EngineError::from));
-            }
-        }
+        let (mut problems, mut places) = (Problems::new(), Vec::new());
+        let plan = match MergePlan::follow(config, registry, options, &mut places) {
+            Err(EngineError::Cancelled) => return Err(EngineError::Cancelled),
+            plan => problems.add(plan),
+        };
+        let checked = match &plan {
+            Some(plan) => plan.check_output(output, options).map(drop),
+            // The inputs are known where they could be found, whatever else is wrong.
+            None => check_place(output, places, options),
+        };
+        problems.add(checked);
         problems.finish(plan)
     }
 

@@ -3,12 +3,13 @@
 use std::collections::{BTreeSet, HashSet};
 
 use mergecore_config::{MergeConfig, ModelRef, RecipePath, TokenizerSource};
-use mergecore_io::{Checkpoint, Storage, TensorSource};
+use mergecore_io::{Checkpoint, TensorSource};
 use mergecore_tensor::DType;
 
 use super::inputs::{Entry, entries};
 use super::recipe::Recipe;
 use crate::architecture::Architecture;
+use crate::place::InputPlace;
 use crate::{EngineError, MergeOptions, ModelLocator, OpenError, Problems, locate_model};
 
 /// A model that a recipe names, opened.
@@ -51,22 +52,16 @@ impl Model {
     /// # Ok::<(), mergecore_config::ModelRefError>(())
     /// ```
     pub fn open(reference: &ModelRef, locator: Option<&ModelLocator>) -> Result<Self, OpenError> {
-        Model::open_in(reference, locator, &Storage::default())
-    }
-
-    fn open_in(
-        reference: &ModelRef,
-        locator: Option<&ModelLocator>,
-        storage: &Storage,
-    ) -> Result<Self, OpenError> {
         if let Some(adapter) = &reference.adapter {
             return Err(OpenError::Adapter { adapter: adapter.clone() });
         }
-        let dir = locate_model(&reference.model, locator)?;
-        let checkpoint = Checkpoint::open_in(&dir, storage)?;
+        let checkpoint = Checkpoint::open(&locate_model(&reference.model, locator)?)?;
+        Ok(Model::new(reference, checkpoint, RecipePath::root()))
+    }
+
+    fn new(reference: &ModelRef, checkpoint: Checkpoint, path: RecipePath) -> Self {
         let architecture = Architecture::infer(&checkpoint);
-        let (reference, path) = (reference.clone(), RecipePath::root());
-        Ok(Model { reference, checkpoint, architecture, path })
+        Model { reference: reference.clone(), checkpoint, architecture, path }
     }
 
     /// The name for messages: as the recipe has it.
@@ -140,23 +135,43 @@ pub(super) fn distinct(config: &MergeConfig) -> Vec<Entry<'_>> {
     named
 }
 
-/// Opens the models; `None` in place of each that cannot be.
+/// Opens the models; `None` in place of each that cannot be. Adds where they are, also of those
+/// that are there and cannot be opened.
+///
+/// # Errors
+/// If it is cancelled; all else is among the problems.
 pub(super) fn open(
     recipe: &Recipe<'_>,
     named: &[Entry<'_>],
     options: &MergeOptions,
+    places: &mut Vec<InputPlace>,
     problems: &mut Problems,
-) -> Vec<Option<Model>> {
+) -> Result<Vec<Option<Model>>, EngineError> {
     let open = |Entry { model, path }: &Entry<'_>| {
-        if model.adapter.is_some() {
-            return None; // refused with what else is not supported
-        }
-        let opened = Model::open_in(model, options.locator.as_ref(), &options.storage);
-        let place = || recipe.place(path);
-        let opened = opened.map_err(|source| EngineError::Model { place: place(), source });
-        Some(Model { path: path.clone(), ..problems.add(opened)? })
+        options.check_cancelled()?;
+        let dir = locate_model(&model.model, options.locator.as_ref());
+        let there = dir.as_ref().ok().map(|dir| InputPlace { dir: dir.clone(), files: Vec::new() });
+        let opened = match dir {
+            // Refused with what else is not supported.
+            _ if model.adapter.is_some() => None,
+            Err(error) => problems.add(Err(cannot_open(recipe, path, error))),
+            Ok(dir) => {
+                let stop = || options.is_cancelled();
+                let opened = Checkpoint::open_unless(&dir, &options.storage, stop);
+                match problems.add(opened.map_err(|error| cannot_open(recipe, path, error))) {
+                    Some(None) => return Err(EngineError::Cancelled),
+                    opened => opened.flatten(),
+                }
+            }
+        };
+        places.extend(opened.as_ref().map(InputPlace::of).or(there));
+        Ok(opened.map(|checkpoint| Model::new(model, checkpoint, path.clone())))
     };
     named.iter().map(open).collect()
+}
+
+fn cannot_open(recipe: &Recipe<'_>, path: &RecipePath, error: impl Into<OpenError>) -> EngineError {
+    EngineError::Model { place: recipe.place(path), source: error.into() }
 }
 
 /// Notes models whose layers were not recognised.

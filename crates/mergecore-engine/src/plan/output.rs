@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mergecore_io::CompanionKind;
+use mergecore_io::{CompanionKind, MAX_CONFIG_BYTES};
 use serde_json::{Map, Value};
 
 use super::sections::Section;
@@ -60,11 +60,10 @@ fn correct_vocabulary(
     if outside.iter().any(|(_, tensor)| tensor.shape.first() == Some(&stated)) {
         return;
     }
-    let is_embedding = |shape: &[usize]| {
-        outside.iter().any(|(role, tensor)| *role == Role::Before && tensor.shape == shape)
-    };
+    let embeddings = outside.iter().filter(|(role, _)| *role == Role::Before);
+    let embeddings: BTreeSet<&[usize]> = embeddings.map(|(_, tensor)| &tensor.shape[..]).collect();
     let head = outside.iter().find(|(_, tensor)| {
-        is_head(&tensor.name) && tensor.shape.len() == 2 && is_embedding(&tensor.shape)
+        is_head(&tensor.name) && tensor.shape.len() == 2 && embeddings.contains(&tensor.shape[..])
     });
     if let Some((_, head)) = head {
         let rows = head.shape[0];
@@ -102,7 +101,8 @@ pub(super) fn note_ids(config: &Map<String, Value>, donor: &Model, notes: &mut V
     let Some(file) = files.find(|file| file.kind == CompanionKind::GenerationConfig) else {
         return;
     };
-    let object = file.read().ok().and_then(|content| serde_json::from_slice(&content).ok());
+    let content = file.read().ok().filter(|content| content.len() as u64 <= MAX_CONFIG_BYTES);
+    let object = content.and_then(|content| serde_json::from_slice(&content).ok());
     match object {
         Some(object) => check("generation_config.json", &object, outermost),
         None => notes.push(format!(

@@ -16,7 +16,7 @@ use super::sections::{Section, Source};
 use super::vocabulary::Vocabularies;
 use super::{Model, SharedKernel, Tally, stream_key};
 use crate::architecture::{Role, is_head, is_recomputed, layer_name};
-use crate::{EngineError, Problems};
+use crate::{EngineError, MergeOptions, Problems};
 
 /// A tensor of the output.
 ///
@@ -105,63 +105,67 @@ pub(super) struct Grounds<'a> {
     pub(super) donor: usize,
     pub(super) sections: &'a [Section],
     pub(super) method: &'a dyn Method,
-    pub(super) seed: u64,
+    pub(super) options: &'a MergeOptions,
 }
 
 /// Plans every output tensor, in natural order of their names.
+///
+/// # Errors
+/// If it is cancelled; all else is among the problems.
 pub(super) fn plan<'a>(
     grounds: &Grounds<'a>,
     mistakes: Mistakes<'a>,
     problems: &mut Problems,
     notes: &mut Vec<String>,
-) -> Planned {
-    let Grounds { recipe, models, donor, sections, method, seed } = *grounds;
+) -> Result<Planned, EngineError> {
+    let Grounds { recipe, models, donor, sections, method, options } = *grounds;
     let mut planner = Planner {
         recipe,
         models,
         donor,
         inventories: models.iter().map(Inventory::of).collect(),
         method,
-        seed,
+        options,
         problems,
         reported: HashSet::new(),
         mistakes,
         notes,
         used: HashSet::new(),
         left_out: BTreeSet::new(),
-        vocabularies: Vocabularies::new(recipe, models, donor),
+        vocabularies: Vocabularies::new(recipe, models, donor, options),
         tensors: Vec::new(),
     };
     if let (Some(first), Some(last)) = (sections.first(), sections.last()) {
         if first.site.slice.is_none() {
-            planner.refuse_dropping(first, Asked::All);
+            planner.refuse_dropping(first, Asked::All)?;
         } else {
-            planner.refuse_dropping(first, Asked::Before);
-            planner.refuse_dropping(last, Asked::After);
+            planner.refuse_dropping(first, Asked::Before)?;
+            planner.refuse_dropping(last, Asked::After)?;
             for section in sections {
-                planner.refuse_dropping(section, Asked::Layers);
+                planner.refuse_dropping(section, Asked::Layers)?;
             }
         }
-        planner.outside(first, Role::Before);
-        planner.outside(last, Role::After);
+        planner.outside(first, Role::Before)?;
+        planner.outside(last, Role::After)?;
     }
     let mut next_layer: BTreeMap<usize, usize> = BTreeMap::new();
     for section in sections {
         if let Some(stack) = section.stack {
             let next = next_layer.entry(stack).or_default();
-            planner.layers(section, stack, *next);
+            planner.layers(section, stack, *next)?;
             *next += section.layers;
         }
     }
     planner.note_left_out();
     let Planner { mut tensors, used, vocabularies, .. } = planner;
-    vocabularies.note(notes);
+    vocabularies.note(notes)?;
     tensors.sort_by(|a, b| natural_order(&a.name, &b.name));
     let inputs = models.iter().map(|model| model.checkpoint.len()).sum();
     let merged =
         tensors.iter().filter(|tensor| matches!(tensor.operation, Operation::Merge(_))).count();
     let copied = tensors.len() - merged;
-    Planned { tensors, tally: Tally { merged, copied, inputs, unused: inputs - used.len() } }
+    let tally = Tally { merged, copied, inputs, unused: inputs - used.len() };
+    Ok(Planned { tensors, tally })
 }
 
 /// A model's tensors by their part in it.
@@ -195,7 +199,7 @@ struct Planner<'a, 'n> {
     donor: usize,
     inventories: Vec<Inventory<'a>>,
     method: &'a dyn Method,
-    seed: u64,
+    options: &'a MergeOptions,
     problems: &'n mut Problems,
     /// What stands among the problems already.
     reported: HashSet<Cause>,
@@ -260,7 +264,7 @@ impl<'a> Planner<'a, '_> {
     }
 
     /// Tensors outside the layers, before or after them.
-    fn outside(&mut self, section: &Section, role: Role<'_>) {
+    fn outside(&mut self, section: &Section, role: Role<'_>) -> Result<(), EngineError> {
         let levels = Levels::of(self.recipe.config, section);
         let reference = section.reference();
         let of_role = |inventory: &Inventory<'a>| match role {
@@ -272,6 +276,7 @@ impl<'a> Planner<'a, '_> {
             self.agree_on_head(&mut expected, reference);
         }
         for tensor in expected {
+            self.options.check_cancelled()?;
             let name = tensor.name();
             match self.find(section, name, tensor.shape(), |_| name.into()) {
                 Some(inputs) => {
@@ -281,6 +286,7 @@ impl<'a> Planner<'a, '_> {
                 None => self.leave_out(reference, tensor),
             }
         }
+        Ok(())
     }
 
     /// The output has a head of its own exactly where the donor's config.json
@@ -295,11 +301,12 @@ impl<'a> Planner<'a, '_> {
                 expected.push(head);
             }
         }
-        for head in heads(first) {
-            if donor.checkpoint.tensor(head.name()).is_some() || !donor.architecture.is_tied() {
-                continue;
-            }
-            expected.retain(|tensor| tensor.name() != head.name());
+        let lacks = |head: &&StoredTensor| donor.checkpoint.tensor(head.name()).is_none();
+        if !donor.architecture.is_tied() {
+            return;
+        }
+        expected.retain(|tensor| !(is_head(tensor.name()) && lacks(tensor)));
+        for head in heads(first).filter(lacks) {
             if first.architecture.is_tied() {
                 self.leave_out(reference, head);
             } else {
@@ -309,7 +316,7 @@ impl<'a> Planner<'a, '_> {
     }
 
     /// The layers of a section, which become the output's layers from `next` on.
-    fn layers(&mut self, section: &Section, stack: usize, next: usize) {
+    fn layers(&mut self, section: &Section, stack: usize, next: usize) -> Result<(), EngineError> {
         let levels = Levels::of(self.recipe.config, section);
         let (reference, models) = (section.reference(), self.models);
         let prefix = &models[reference.model].architecture.stacks()[stack].prefix;
@@ -317,6 +324,7 @@ impl<'a> Planner<'a, '_> {
             let last = section.layers - 1;
             let position = if last == 0 { 1.0 } else { layer as f64 / last as f64 };
             for (rest, tensor) in self.layer(reference, stack, layer) {
+                self.options.check_cancelled()?;
                 let name = layer_name(prefix, next + layer, rest);
                 let inputs = self.find(section, &name, tensor.shape(), |source| {
                     let stacks = models[source.model].architecture.stacks();
@@ -332,6 +340,7 @@ impl<'a> Planner<'a, '_> {
                 }
             }
         }
+        Ok(())
     }
 
     fn layer(
@@ -380,7 +389,7 @@ impl<'a> Planner<'a, '_> {
 
     /// Refuses tensors of a section's sources that its reference does not have, so
     /// that nothing is dropped in silence.
-    fn refuse_dropping(&mut self, section: &Section, asked: Asked) {
+    fn refuse_dropping(&mut self, section: &Section, asked: Asked) -> Result<(), EngineError> {
         let reference = section.reference();
         let (models, first) = (self.models, &self.models[reference.model]);
         for source in &section.sources {
@@ -391,6 +400,7 @@ impl<'a> Planner<'a, '_> {
             }
             let layers = from..from + section.layers;
             for tensor in self.tensors(asked, section, source) {
+                self.options.check_cancelled()?;
                 let name = tensor.name();
                 let counterpart = match model.architecture.role(name) {
                     Role::Layer { stack, layer, rest } if section.stack == Some(stack) => {
@@ -413,6 +423,7 @@ impl<'a> Planner<'a, '_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// The input of each source, or `None` for a tensor that is to be left out.
@@ -428,7 +439,7 @@ impl<'a> Planner<'a, '_> {
         for source in &section.sources {
             let Model { checkpoint, architecture, .. } = &models[source.model];
             let wanted = name_in(source);
-            let tied = || checkpoint.tensor(&architecture.tied_to(&wanted, shape, checkpoint)?);
+            let tied = || checkpoint.tensor(architecture.tied_to(&wanted, shape)?);
             let input = checkpoint.tensor(&wanted).or_else(tied);
             if input.is_none() {
                 if is_recomputed(name, shape) {
@@ -550,7 +561,7 @@ impl<'a> Planner<'a, '_> {
             })
             .collect(); // all of them, before the first that is wrong ends it
         let (shared, models) = (shared?, models.into_iter().collect::<Option<_>>()?);
-        let stream = stream_key(self.seed, name);
+        let stream = stream_key(self.options.seed, name);
         let binding = Binding { base: section.has_base, shared, models, stream };
         match self.method.bind(&binding) {
             Ok(kernel) => Some(kernel.into()),

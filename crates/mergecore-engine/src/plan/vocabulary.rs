@@ -11,7 +11,7 @@ use super::Model;
 use super::recipe::Recipe;
 use super::sections::Source;
 use crate::architecture::Role;
-use crate::{EngineError, VocabularyMismatch};
+use crate::{EngineError, MergeOptions, VocabularyMismatch};
 
 /// How many tokens a note shows.
 const SHOWN: usize = 4;
@@ -21,6 +21,7 @@ pub(super) struct Vocabularies<'a> {
     recipe: &'a Recipe<'a>,
     models: &'a [Model],
     donor: usize,
+    options: &'a MergeOptions,
     /// What the models' tokenizers say, read when asked.
     tokenizers: Vec<OnceCell<Result<Vocabulary, Arc<TokenizerError>>>>,
     /// The models whose rows take part, with the number of their rows and of the
@@ -29,9 +30,14 @@ pub(super) struct Vocabularies<'a> {
 }
 
 impl<'a> Vocabularies<'a> {
-    pub(super) fn new(recipe: &'a Recipe<'a>, models: &'a [Model], donor: usize) -> Self {
+    pub(super) fn new(
+        recipe: &'a Recipe<'a>,
+        models: &'a [Model],
+        donor: usize,
+        options: &'a MergeOptions,
+    ) -> Self {
         let tokenizers = models.iter().map(|_| OnceCell::new()).collect();
-        Vocabularies { recipe, models, donor, tokenizers, taking_part: BTreeMap::new() }
+        Vocabularies { recipe, models, donor, options, tokenizers, taking_part: BTreeMap::new() }
     }
 
     /// The shape of the output tensor `name`, and the model that says so: the reference,
@@ -93,7 +99,7 @@ impl<'a> Vocabularies<'a> {
     /// The donor's tensor of that name, or the embedding that stands in for it.
     fn donors(&self, name: &str, shape: &[usize]) -> Option<&'a StoredTensor> {
         let Model { checkpoint, architecture, .. } = &self.models[self.donor];
-        let tied = || checkpoint.tensor(&architecture.tied_to(name, shape, checkpoint)?);
+        let tied = || checkpoint.tensor(architecture.tied_to(name, shape)?);
         checkpoint.tensor(name).or_else(tied)
     }
 
@@ -134,15 +140,21 @@ impl<'a> Vocabularies<'a> {
     }
 
     fn tokenizer(&self, model: usize) -> Result<&Vocabulary, &Arc<TokenizerError>> {
-        let dir = self.models[model].checkpoint.dir();
-        self.tokenizers[model].get_or_init(|| Vocabulary::read(dir).map_err(Arc::new)).as_ref()
+        let (dir, storage) = (self.models[model].checkpoint.dir(), &self.options.storage);
+        let stop = || self.options.is_cancelled();
+        let read = || Vocabulary::read_unless(dir, storage, &stop).map_err(Arc::new);
+        self.tokenizers[model].get_or_init(read).as_ref()
     }
 
     /// Says which rows were left out or filled in, and where rows of one number are
     /// different tokens.
-    pub(super) fn note(&self, notes: &mut Vec<String>) {
+    ///
+    /// # Errors
+    /// If it is cancelled.
+    pub(super) fn note(&self, notes: &mut Vec<String>) -> Result<(), EngineError> {
         let donor = self.models[self.donor].name();
         for (index, (found, expected)) in &self.taking_part {
+            self.options.check_cancelled()?;
             let model = self.models[*index].name();
             if found > expected {
                 let rows = self.rows(*index, *expected, *found);
@@ -173,12 +185,14 @@ impl<'a> Vocabularies<'a> {
                 ));
             }
         }
+        Ok(())
     }
 
     /// The tokenizers of a model and of the donor, where they are two that can be read.
     fn both(&self, model: usize) -> Option<(&Vocabulary, &Vocabulary)> {
         let dir = |index: usize| self.models[index].checkpoint.dir();
-        if model == self.donor || Vocabulary::is_same_file(dir(model), dir(self.donor)) {
+        let is_same = |other| Vocabulary::is_same_file(dir(model), other, &self.options.storage);
+        if model == self.donor || is_same(dir(self.donor)) {
             return None;
         }
         Some((self.tokenizer(model).ok()?, self.tokenizer(self.donor).ok()?))

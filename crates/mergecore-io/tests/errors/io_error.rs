@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mergecore_io::{
-    Checkpoint, CheckpointWriter, HeaderError, IndexError, IoError, Layout, Rows, StagedDir,
-    Storage, StorageCall, StorageHook, TensorSource, TensorSpec,
+    Checkpoint, CheckpointWriter, HeaderError, IndexError, IoError, Layout, MAX_CONFIG_BYTES,
+    MAX_FILE_BYTES, Rows, StagedDir, Storage, StorageCall, StorageHook, TensorSource, TensorSpec,
 };
 use mergecore_tensor::DType;
 use tempfile::TempDir;
@@ -126,12 +126,23 @@ fn config_not_object() {
 
 #[test]
 fn file_too_large() {
-    let dir = single();
-    let file = fs::OpenOptions::new().write(true).open(dir.path().join("config.json")).unwrap();
-    file.set_len(1 << 30).unwrap();
-    let error = error(&dir);
-    assert!(matches!(error, IoError::FileTooLarge { bytes: 0x4000_0000, .. }));
-    says(&error, &["config.json has 1073741824 bytes", "100000000", "fetch it again"]);
+    for (name, limit) in
+        [("config.json", MAX_CONFIG_BYTES), ("model.safetensors.index.json", MAX_FILE_BYTES)]
+    {
+        let dir = single();
+        let file = fs::File::create(dir.path().join(name)).unwrap();
+        file.set_len(limit + 1).unwrap();
+        let too_large = error(&dir);
+        let IoError::FileTooLarge { bytes, limit: known, .. } = too_large else {
+            panic!("{too_large}")
+        };
+        assert_eq!((bytes, known), (limit + 1, limit));
+        let has = format!("{name} has {bytes} bytes, beyond the {limit}");
+        says(&too_large, &[&has, "fetch it again"]);
+        // Zeros are no JSON, but they are read.
+        file.set_len(limit).unwrap();
+        assert!(!matches!(error(&dir), IoError::FileTooLarge { .. }));
+    }
 }
 
 #[test]
@@ -455,6 +466,17 @@ fn output_locked() {
     assert!(matches!(&error, IoError::OutputLocked { path, .. } if *path == output));
     let holder = format!("another merge is writing to {}", output.display());
     says(&error, &[&holder, &format!("process {}", std::process::id()), "wait for it"]);
+}
+
+#[test]
+fn odd_work() {
+    let dir = dir();
+    let journal = dir.path().join(".out.mergecore-partial/journal");
+    fs::create_dir_all(&journal).unwrap();
+    let output = dir.path().join("out");
+    let error = StagedDir::resume(&output, false, &Storage::new()).unwrap_err();
+    assert!(matches!(&error, IoError::OddWork { path, found: "a directory" } if *path == journal));
+    says(&error, &["/.out.mergecore-partial/journal is a directory", "(--restart)", "move it"]);
 }
 
 #[test]

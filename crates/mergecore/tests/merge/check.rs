@@ -1,7 +1,7 @@
 //! Outputs that are looked through, and merges that are repeated.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mergecore::{EngineError, Error, ManifestError, MergeOptions, reproduce, verify};
 
@@ -79,6 +79,15 @@ fn files_that_are_missing_or_strange_are_told() {
     assert!(missing, "{error}");
 }
 
+/// Writes a manifest that was edited, with a hash of itself that fits.
+fn reseal(path: &Path, mut text: String) {
+    let at = text.rfind("\"manifest_blake3\": \"").unwrap() + "\"manifest_blake3\": \"".len();
+    text.replace_range(at..at + 64, &"0".repeat(64));
+    let hash = blake3::hash(text.as_bytes()).to_string();
+    text.replace_range(at..at + 64, &hash);
+    fs::write(path, text).unwrap();
+}
+
 /// A manifest is a stranger's as everything else: it names no files elsewhere.
 #[test]
 fn a_manifest_that_names_files_elsewhere() {
@@ -87,13 +96,8 @@ fn a_manifest_that_names_files_elsewhere() {
     let path = out.join("merge_manifest.json");
     let text = fs::read_to_string(&path).unwrap();
     for name in ["../secret", "/dev/zero", ".."] {
-        let mut text =
-            text.replacen("\"name\": \"config.json\"", &format!("\"name\": \"{name}\""), 1);
-        let at = text.rfind("\"manifest_blake3\": \"").unwrap() + "\"manifest_blake3\": \"".len();
-        text.replace_range(at..at + 64, &"0".repeat(64));
-        let hash = blake3::hash(text.as_bytes()).to_string();
-        text.replace_range(at..at + 64, &hash);
-        fs::write(&path, text).unwrap();
+        let named = format!("\"name\": \"{name}\"");
+        reseal(&path, text.replacen("\"name\": \"config.json\"", &named, 1));
         let found = verify(&out, &MergeOptions::default()).unwrap();
         let told = found.faults[0].to_string();
         assert!(told.contains("cannot name files elsewhere"), "{told}");
@@ -123,6 +127,90 @@ fn a_merge_is_repeated_from_its_manifest() {
     fs::remove_dir_all(folder.path("b")).unwrap();
     let error = reproduce(&out, &options).unwrap_err().to_string();
     assert!(error.contains("/b` was not found"), "{error}");
+}
+
+/// Tensors are not all that a merge writes.
+#[test]
+fn files_that_would_be_others_are_told() {
+    let folder = Folder::in_memory();
+    folder.write_random(54);
+    for name in ["tokenizer.json", "vocab.json", "generation_config.json"] {
+        fs::write(folder.path("base").join(name), "{}").unwrap();
+    }
+    let options = MergeOptions { max_shard_bytes: 200_000, ..MergeOptions::default() };
+    folder.merge_with(DARE, "out", &options).unwrap();
+    let out = folder.path("out");
+    let repeated = reproduce(&out, &options).unwrap();
+    assert!(repeated.is_same(), "{:?}", repeated.differences);
+    // All but the manifest and the model card.
+    assert_eq!(repeated.files, fs::read_dir(&out).unwrap().count() - 2);
+    let tensors = repeated.tensors;
+
+    fs::write(folder.path("base/tokenizer.json"), r#"{"model": {}}"#).unwrap();
+    fs::write(folder.path("base/vocab.json"), "[]").unwrap();
+    fs::remove_file(folder.path("base/generation_config.json")).unwrap();
+    fs::write(folder.path("base/merges.txt"), "").unwrap();
+    let config = fs::read_to_string(folder.path("base/config.json")).unwrap();
+    let config = config.replacen('{', r#"{"new": 1, "#, 1);
+    fs::write(folder.path("base/config.json"), config).unwrap();
+    let changed = reproduce(&out, &options).unwrap();
+    assert!(!changed.is_same());
+    assert_eq!((changed.tensors, changed.files), (tensors, repeated.files - 4));
+    let [config, generation, tokenizer, vocab, merges] = &changed.differences[..] else {
+        panic!("{:?}", changed.differences)
+    };
+    assert!(config.starts_with("config.json came out another: it had "), "{config}");
+    assert_eq!(generation, "generation_config.json was written and would not be now");
+    assert_eq!(tokenizer, "tokenizer.json came out another: it had 2 bytes and has 13");
+    assert_eq!(vocab, "vocab.json came out another: it does not fit its hash");
+    assert_eq!(merges, "merges.txt was not written and would be now");
+}
+
+/// A manifest's name is nothing that it says.
+#[test]
+fn a_manifest_of_any_name_is_one() {
+    let (folder, out) = merged();
+    let options = MergeOptions::default();
+    fs::create_dir(folder.path("manifests")).unwrap();
+    let copy = folder.path("manifests/mine.json");
+    fs::copy(out.join("merge_manifest.json"), &copy).unwrap();
+    let repeated = reproduce(&copy, &options).unwrap();
+    assert!(repeated.is_same(), "{:?}", repeated.differences);
+    assert!(verify(out.join("merge_manifest.json"), &options).unwrap().is_right());
+    fs::rename(out.join("merge_manifest.json"), out.join("renamed")).unwrap();
+    let found = verify(out.join("renamed"), &options).unwrap();
+    assert!(found.is_right() && found.unknown_files.is_empty(), "{found:?}");
+}
+
+/// Of models with very many tensors.
+#[test]
+fn a_manifest_of_more_than_a_hundred_megabytes_is_read() {
+    let (_folder, out) = merged();
+    let path = out.join("merge_manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    reseal(&path, text + &" ".repeat(101_000_000));
+    assert!(verify(&out, &MergeOptions::default()).unwrap().is_right());
+}
+
+/// Programs that load the output may read what lies beside its weights.
+#[test]
+fn weights_that_are_not_of_the_merge_are_a_fault() {
+    for name in [
+        "model.safetensors",
+        "consolidated.safetensors",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+        "model.gguf",
+    ] {
+        let (_folder, out) = merged();
+        fs::write(out.join(name), "x").unwrap();
+        fs::write(out.join("training_args.bin"), "x").unwrap();
+        let found = verify(&out, &MergeOptions::default()).unwrap();
+        let told: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
+        let stray = format!("{name} was not written by the merge");
+        assert!(told.len() == 1 && told[0].starts_with(&stray), "{told:?}");
+        assert_eq!(found.unknown_files, ["training_args.bin"]);
+    }
 }
 
 #[test]

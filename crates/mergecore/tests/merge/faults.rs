@@ -406,6 +406,58 @@ fn partial_work_is_looked_through() {
     assert!(some < all && some > 0, "{some} of {all}");
 }
 
+/// Writes other bytes to the same file, of one length and with the old time of writing.
+#[cfg(unix)]
+fn overwrite_unseen(path: &Path) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    let mut content = fs::read(path).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    fs::write(path, content).unwrap();
+    fs::File::open(path).unwrap().set_modified(modified).unwrap();
+}
+
+/// Puts another such file in its place.
+#[cfg(unix)]
+fn replace_unseen(path: &Path) {
+    let other = path.with_extension("other");
+    fs::copy(path, &other).unwrap();
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    fs::File::open(&other).unwrap().set_modified(modified).unwrap();
+    overwrite_unseen(&other);
+    fs::rename(other, path).unwrap();
+}
+
+/// Between a merge and the one that goes on with it, whatever the file's times say.
+#[cfg(unix)]
+#[test]
+fn an_input_that_was_changed_unseen_is_not_gone_on_with() {
+    let case = Case::new(RECIPES[0].1, options(1, true), false);
+    let path = case.folder.path("b/model.safetensors");
+    let content = fs::read(&path).unwrap();
+    type Meddling = fn(&Path);
+    let changes: [(Meddling, &str); 2] = [
+        (overwrite_unseen, "was written to and given its old time of writing, or has another mode"),
+        (replace_unseen, "was replaced: another file has taken its name"),
+    ];
+    for (meddle, how) in changes {
+        case.merge(&Faulty::new(case.calls * 9 / 10, Some(Fault::Refused(5)))).unwrap_err();
+        let seen = |path| fs::metadata(path).map(|it| (it.len(), it.modified().unwrap())).unwrap();
+        let before = seen(&path);
+        meddle(&path);
+        assert_eq!(seen(&path), before);
+        let error = case.folder.merge_with(case.recipe, "out", &case.options).unwrap_err();
+        assert!(matches!(error, Error::Merge(EngineError::PartialDiffers { .. })), "{error}");
+        let told = format!("model.safetensors of `{}` {how}", case.folder.path("b").display());
+        assert!(error.to_string().contains(&told), "{error}");
+        assert!(!case.folder.path("out").exists());
+
+        fs::write(&path, &content).unwrap();
+        let restart = MergeOptions { restart: true, ..case.options.clone() };
+        assert_eq!(case.folder.merge_with(case.recipe, "out", &restart).unwrap().resumed, 0);
+        case.clean();
+    }
+}
+
 /// Changes an input at a call.
 struct Meddler {
     at: usize,
@@ -429,7 +481,7 @@ fn an_input_that_changes_meanwhile() {
     let content = fs::read(&path).unwrap();
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     type Meddling = fn(&Path);
-    let changes: [(Meddling, &str); 4] = [
+    let changes: &[(Meddling, &str)] = &[
         (
             |path| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(99).unwrap(),
             "short",
@@ -440,7 +492,7 @@ fn an_input_that_changes_meanwhile() {
                 fs::copy(path, path.with_extension("copy")).unwrap();
                 fs::rename(path.with_extension("copy"), path).unwrap();
             },
-            "another file has taken its name",
+            "it was replaced: another file has taken its name",
         ),
         (
             |path| {
@@ -450,8 +502,10 @@ fn an_input_that_changes_meanwhile() {
             },
             "it was written to",
         ),
+        #[cfg(unix)]
+        (overwrite_unseen, "it was written to and given its old time of writing"),
     ];
-    for (meddle, text) in changes {
+    for &(meddle, text) in changes {
         for part in [3, 5, 8] {
             let meddled = path.clone();
             let meddler = Meddler {

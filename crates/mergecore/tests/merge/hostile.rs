@@ -127,6 +127,39 @@ fn shapes_of_many_dimensions_and_of_none() {
     });
 }
 
+/// Each was looked for among all tensors, or compared with them.
+#[test]
+fn as_many_heads_as_there_is_room_for() {
+    let many = |part: &str| {
+        let name = |i| format!("{part}.{i}.weight");
+        (0..100_000).map(|i| (name(i), Tensor::of(DType::F32, &[0, 2], &[]))).collect::<Model>()
+    };
+    let (mut heads, mut embeddings) = (many("lm_head"), many("embed"));
+    heads.append(&mut llama(2, 1.0));
+    embeddings.append(&mut llama(2, 1.0));
+    let mut tied = llama_config(2);
+    (tied["tie_word_embeddings"], tied["vocab_size"]) = (json!(true), json!(7));
+    let folder = Folder::new();
+    folder.write("heads", &llama_config(2), &heads);
+    folder.write("embeddings", &tied, &embeddings);
+    let recipe = |base: &str, model: &str| {
+        let parameters = "parameters: {weight: 1}";
+        format!(
+            "{{merge_method: task_arithmetic, {parameters}, base_model: DIR/{base}, models: [{{model: DIR/{model}}}]}}"
+        )
+    };
+    soon(move || {
+        for (base, model) in [("heads", "embeddings"), ("embeddings", "heads")] {
+            let config = folder.recipe(&recipe(base, model)).unwrap();
+            let error = mergecore::plan(&config, &MergeOptions::default()).unwrap_err().to_string();
+            assert!(error.contains("` is in `"), "{}", error.lines().nth(1).unwrap_or(&error));
+        }
+        let config = folder.recipe(&recipe("heads", "heads")).unwrap();
+        let plan = mergecore::plan(&config, &MergeOptions::default()).unwrap();
+        assert_eq!(plan.tensors().len(), 100_007);
+    });
+}
+
 /// Names of tensors become parts of a header and never of a path.
 #[test]
 fn names_of_tensors_that_look_like_paths() {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use mergecore::{MergeOptions, plan};
+use mergecore::{CancelFlag, EngineError, Error, MergeOptions, plan};
 
 use crate::support::{Folder, Model, Tensor, llama_config};
 
@@ -47,19 +47,48 @@ fn assert_is_quick(folder: &Folder, tensors: usize, recipe: &str) {
     panic!("planning took {times:?}, longer than {LIMIT:?}");
 }
 
-#[test]
-fn whole_models_are_planned_quickly() {
-    assert_is_quick(
-        &folder(33),
-        40_003,
-        "merge_method: ties
+const TIES: &str = "merge_method: ties
 base_model: DIR/base
 models:
   - {model: DIR/base}
   - {model: DIR/a, parameters: {weight: 0.5, density: [0.2, 0.8]}}
   - {model: DIR/b, parameters: {weight: [{filter: experts.1., value: 0}, {value: 0.5}]}}
-",
-    );
+";
+
+#[test]
+fn whole_models_are_planned_quickly() {
+    assert_is_quick(&folder(33), 40_003, TIES);
+}
+
+/// Wherever planning is when it is told to stop, and unoptimised. The median of several, for other
+/// programs may be busy.
+#[test]
+fn planning_is_cancelled_in_a_tenth_of_a_second() {
+    let folder = folder(8);
+    let config = folder.recipe(TIES).unwrap();
+    let begun = Instant::now();
+    plan(&config, &MergeOptions::default()).unwrap();
+    let takes = begun.elapsed();
+    let mut times = Vec::new();
+    for part in 1..20 {
+        let cancel = CancelFlag::new();
+        let options = MergeOptions { cancel: Some(cancel.clone()), ..MergeOptions::default() };
+        let asked = std::thread::spawn(move || {
+            std::thread::sleep(takes * part / 20);
+            cancel.cancel();
+            Instant::now()
+        });
+        let planned = plan(&config, &options);
+        let ended = Instant::now();
+        // It may have been quicker than the first time.
+        if let Err(error) = planned {
+            assert!(matches!(error, Error::Merge(EngineError::Cancelled)), "{error}");
+            times.push(ended.saturating_duration_since(asked.join().unwrap()));
+        }
+    }
+    times.sort();
+    assert!(times.len() > 5, "{times:?} of {takes:?}");
+    assert!(times[times.len() / 2] < Duration::from_millis(100), "{times:?} of {takes:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use mergecore::{
     EngineError, Error, InputModel, MergeConfig, MergeInput, MergeOptions, ModelRef, Parameters,
-    plan,
+    plan, plan_for_output,
 };
 
 use crate::support::{Folder, Model, Tensor, llama, llama_config};
@@ -67,6 +67,47 @@ chat_template: auto
 }
 
 /// What holds of whatever tensor is known although no tensor can be looked at.
+/// Where an output may not be is said with all else, also where planning fails: be an input one
+/// that cannot be opened.
+#[test]
+fn what_is_wrong_with_the_output_comes_with_the_rest() {
+    let folder = folder();
+    std::fs::create_dir_all(folder.path("broken")).unwrap();
+    std::fs::write(folder.path("broken/config.json"), "{").unwrap();
+    std::fs::create_dir_all(folder.path("taken")).unwrap();
+    std::fs::write(folder.path("taken/config.json"), "{}").unwrap();
+    let overlaps = &["the output ", "inputs are never written"][..];
+    let recipe = |method: &str, models: &str| {
+        format!("merge_method: {method}\nparameters: {{weight: 1}}\nmodels: [{models}]\n")
+    };
+    let all = "{model: DIR/a}, {model: DIR/missing}, {model: DIR/broken}";
+    let missing = &["DIR/missing` was not found"][..];
+    let broken = &["DIR/broken/config.json is not valid JSON"][..];
+    let unknown = &["unknown merge method"][..];
+    let adapter = "{model: DIR/a+DIR/b}";
+    let refused = &["the adapter"][..];
+    for (recipe, out, expected) in [
+        (recipe("linear", all), "a/out", &[missing, broken, overlaps][..]),
+        (recipe("linear", all), "broken/out", &[missing, broken, overlaps]),
+        (recipe("linear", all), "broken", &[missing, broken, overlaps]),
+        (recipe("linear", all), "missing", &[missing, broken]),
+        (recipe("linear", all), "taken", &[missing, broken, &["taken exists", "--overwrite"]]),
+        (recipe("liner", "{model: DIR/a}"), ".", &[unknown, overlaps]),
+        (recipe("linear", adapter), "a/out", &[refused, overlaps]),
+    ] {
+        let config = folder.recipe(&recipe).unwrap();
+        let out = folder.path(out);
+        let error = plan_for_output(&config, &out, &MergeOptions::default()).unwrap_err();
+        let Error::Merge(error) = error else { panic!("{error}") };
+        let dir = folder.path("").display().to_string();
+        let texts = error.problems().iter().map(|one| one.to_string().replace(&dir, "DIR/"));
+        assert_are(&texts.collect::<Vec<_>>(), expected);
+        let merged = mergecore::merge(&config, &out, &MergeOptions::default()).unwrap_err();
+        assert_eq!(merged.to_string(), error.to_string());
+    }
+    assert_eq!(folder.names(), ["a", "b", "broken", "taken"]);
+}
+
 #[test]
 fn parameters_are_checked_although_a_model_is_missing() {
     let recipe = "merge_method: slerp

@@ -34,6 +34,14 @@ fn file_changed() {
 }
 
 #[test]
+fn stray_weights() {
+    let add = |folder: &Folder| {
+        fs::copy(folder.path(WEIGHTS), folder.path("out/old.safetensors")).map(drop).unwrap();
+    };
+    finds(add, &["old.safetensors was not written by the merge, but loaders", "move it elsewhere"]);
+}
+
+#[test]
 fn tensor_changed() {
     let flip = |folder: &Folder| {
         let mut bytes = fs::read(folder.path(WEIGHTS)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mergecore::{EngineError, Error, MergeOptions, verify};
+use mergecore::{EngineError, Error, ManifestError, MergeOptions, reproduce, verify};
 
 use super::{LINEAR, folder, says};
 use crate::support::Folder;
@@ -30,9 +30,46 @@ fn missing() {
 }
 
 #[test]
+fn not_there() {
+    for check in [
+        |path| verify(path, &MergeOptions::default()).map(drop),
+        |path| reproduce(path, &MergeOptions::default()).map(drop),
+    ] {
+        let error = check("no/such.json").unwrap_err();
+        says(&error, &["there is no no/such.json; give the output directory of a merge"]);
+    }
+}
+
+/// Whatever else it is, and however large.
+#[test]
+fn not_a_manifest() {
+    let folder = folder();
+    for (name, content) in [
+        ("recipe.yml", &b"merge_method: linear\n"[..]),
+        ("config.json", b"{\"model_type\": \"llama\"}"),
+        ("empty.json", b""),
+        ("binary", b"\xff\xfe\x00"),
+    ] {
+        fs::write(folder.path(name), content).unwrap();
+    }
+    fs::File::create(folder.path("weights")).unwrap().set_len(1 << 40).unwrap(); // sparse
+    for name in ["recipe.yml", "config.json", "empty.json", "binary", "weights"] {
+        for check in [
+            |path| verify(path, &MergeOptions::default()).map(drop),
+            |path| reproduce(path, &MergeOptions::default()).map(drop),
+        ] {
+            let error = check(folder.path(name)).unwrap_err();
+            let Error::Merge(EngineError::Manifest(error)) = error else { panic!("{error}") };
+            assert!(matches!(error, ManifestError::NotAManifest { .. }), "{error}");
+            says(&error, &[name, "is not a merge_manifest.json", "give the output directory"]);
+        }
+    }
+}
+
+#[test]
 fn syntax() {
-    let error = error(|folder| write(folder, "{\n"));
-    says(&error, &["merge_manifest.json is not a manifest", "line 2", "the version of mergecore"]);
+    let error = error(|folder| write(folder, "{\n  \"mergecore_version\": \"9\"\n}\n"));
+    says(&error, &["merge_manifest.json is not a manifest", "line 3", "the version of mergecore"]);
 }
 
 #[test]
@@ -57,6 +94,6 @@ fn recipe() {
     let text = text.replace(manifest["manifest_blake3"].as_str().unwrap(), &blank);
     let hash = blake3::hash(text.as_bytes()).to_string();
     fs::write(&path, text.replace(&blank, &hash)).unwrap();
-    let error = mergecore::reproduce(&path, &MergeOptions::default()).unwrap_err();
+    let error = reproduce(&path, &MergeOptions::default()).unwrap_err();
     says(&error, &["the recipe in ", "merge_manifest.json: ", "did you mean `merge_method`?"]);
 }
