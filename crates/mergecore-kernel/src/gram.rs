@@ -207,7 +207,7 @@ where
         _: u64,
         inputs: &[Elements<'_>],
     ) -> bool {
-        match inputs.first().filter(|_| !self.from_base && self.combination.is_none()) {
+        match inputs.first().filter(|_| self.combination.is_none()) {
             Some(Elements::Bf16(_)) => self.fold_slices::<bf16>(partial, simd, inputs),
             Some(Elements::F16(_)) => self.fold_slices::<f16>(partial, simd, inputs),
             Some(Elements::F32(_)) => self.fold_slices::<f32>(partial, simd, inputs),
@@ -239,9 +239,15 @@ impl<F> GramScan<F> {
         simd: Simd,
         inputs: &[Elements<'_>],
     ) -> bool {
-        let slices = inputs[..self.inputs].iter().map(|input| T::from_elements(*input));
+        let count = self.inputs + usize::from(self.from_base);
+        let slices = inputs[..count].iter().map(|input| T::from_elements(*input));
         let Some(slices) = slices.collect::<Option<Vec<&[T]>>>() else { return false };
-        simd.run(AddProducts { inputs: &slices, lanes: &mut partial.0 });
+        match (self.from_base, &slices[..], &mut partial.0[..]) {
+            (false, inputs, lanes) => simd.run(AddProducts { inputs, lanes }),
+            (true, &[base, a, b], lanes) => simd.run(AddTwoDeltas { base, a, b, lanes }),
+            // Of more, each would be subtracted from for every pair.
+            _ => return false,
+        }
         true
     }
 }
@@ -303,6 +309,43 @@ impl<T: Element> Vectorize for AddProducts<'_, T> {
             for (b, lanes) in self.inputs[i..].iter().zip(&mut lanes) {
                 add_terms(a, b, lanes, |x, y| x * y);
             }
+        }
+    }
+}
+
+/// Adds the products of two slices' differences from a base.
+struct AddTwoDeltas<'a, T> {
+    base: &'a [T],
+    a: &'a [T],
+    b: &'a [T],
+    lanes: &'a mut [[f64; LANES]],
+}
+
+impl<T: Element> Vectorize for AddTwoDeltas<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        let [aa, ab, bb] = self.lanes else { unreachable!("two vectors have three products") };
+        let (mut sum_aa, mut sum_ab, mut sum_bb) = (*aa, *ab, *bb);
+        let (bases, base_rest) = self.base.as_chunks::<LANES>();
+        let (a_chunks, a_rest) = self.a.as_chunks::<LANES>();
+        let (b_chunks, b_rest) = self.b.as_chunks::<LANES>();
+        for ((base, a), b) in bases.iter().zip(a_chunks).zip(b_chunks) {
+            for lane in 0..LANES {
+                let base = base[lane].widen();
+                let (x, y) = (a[lane].widen() - base, b[lane].widen() - base);
+                sum_aa[lane] += x * x;
+                sum_ab[lane] += x * y;
+                sum_bb[lane] += y * y;
+            }
+        }
+        (*aa, *ab, *bb) = (sum_aa, sum_ab, sum_bb);
+        for (lane, ((base, a), b)) in base_rest.iter().zip(a_rest).zip(b_rest).enumerate() {
+            let (x, y) = (a.widen() - base.widen(), b.widen() - base.widen());
+            aa[lane] += x * x;
+            ab[lane] += x * y;
+            bb[lane] += y * y;
         }
     }
 }

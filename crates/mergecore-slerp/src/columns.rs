@@ -121,14 +121,14 @@ impl Scan for ColumnScan {
             slots: self.slots,
             s0: vec![0.0; count],
             s1: vec![0.0; count],
-            linear: vec![false; count],
+            linear: vec![0; count],
         };
         for index in 0..columns {
             let [aa, ab, bb] = [&total.aa, &total.ab, &total.bb].map(|sums| column(sums, index));
             let pair = Pair::of(self.t, aa, ab, bb);
             for slot in (index..count).step_by(columns) {
                 (apply.s0[slot], apply.s1[slot]) = (pair.s0, pair.s1);
-                apply.linear[slot] = pair.linear;
+                apply.linear[slot] = pair.linear.into();
             }
         }
         Ok(Step::apply(apply))
@@ -144,18 +144,39 @@ struct AddProducts<'a> {
     bb: &'a mut [f64],
 }
 
+/// Elements computed at once: what is read and written of them lies in registers, so that no
+/// loop has to fear that slices overlap.
+const LANES: usize = 16;
+
+/// So many elements from an index on, and zeros.
+#[inline(always)]
+fn load<T: Copy + Default>(from: &[T], at: usize, len: usize) -> [T; LANES] {
+    let mut lanes = [T::default(); LANES];
+    lanes[..len].copy_from_slice(&from[at..][..len]);
+    lanes
+}
+
 impl AddProducts<'_> {
     #[inline(always)]
-    fn with(self, base: impl Fn(usize) -> f64) {
-        let len = self.a.len();
-        let (a, b) = (&self.a[..len], &self.b[..len]);
-        let (aa, ab, bb) = (&mut self.aa[..len], &mut self.ab[..len], &mut self.bb[..len]);
-        for i in 0..len {
-            let (x, y) = (a[i] - base(i), b[i] - base(i));
-            aa[i] += x * x;
-            ab[i] += x * y;
-            bb[i] += y * y;
+    fn lanes(&mut self, at: usize, len: usize) {
+        let (mut a, mut b) = (load(self.a, at, len), load(self.b, at, len));
+        if let Some(base) = self.base {
+            let base: [f64; LANES] = load(base, at, len);
+            for i in 0..LANES {
+                a[i] -= base[i];
+                b[i] -= base[i];
+            }
         }
+        let (mut aa, mut ab) = (load(self.aa, at, len), load(self.ab, at, len));
+        let mut bb: [f64; LANES] = load(self.bb, at, len);
+        for i in 0..LANES {
+            aa[i] += a[i] * a[i];
+            ab[i] += a[i] * b[i];
+            bb[i] += b[i] * b[i];
+        }
+        self.aa[at..][..len].copy_from_slice(&aa[..len]);
+        self.ab[at..][..len].copy_from_slice(&ab[..len]);
+        self.bb[at..][..len].copy_from_slice(&bb[..len]);
     }
 }
 
@@ -163,13 +184,13 @@ impl Vectorize for AddProducts<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn vectorize(self) {
-        match self.base {
-            None => self.with(|_| 0.0),
-            Some(base) => {
-                let base = &base[..self.a.len()];
-                self.with(|i| base[i]);
-            }
+    fn vectorize(mut self) {
+        let whole = self.a.len() - self.a.len() % LANES;
+        for at in (0..whole).step_by(LANES) {
+            self.lanes(at, LANES);
+        }
+        if whole < self.a.len() {
+            self.lanes(whole, self.a.len() - whole);
         }
     }
 }
@@ -180,7 +201,8 @@ struct ColumnApply {
     slots: Slots,
     s0: Vec<f64>,
     s1: Vec<f64>,
-    linear: Vec<bool>,
+    /// 1 where the column's are averaged, as wide as the elements.
+    linear: Vec<u64>,
 }
 
 impl Apply for ColumnApply {
@@ -210,27 +232,50 @@ impl Apply for ColumnApply {
 struct Blend<'a> {
     s0: &'a [f64],
     s1: &'a [f64],
-    linear: &'a [bool],
+    linear: &'a [u64],
     base: Option<&'a [f64]>,
     a: &'a [f64],
     b: &'a [f64],
     out: &'a mut [f64],
 }
 
+impl Blend<'_> {
+    #[inline(always)]
+    fn lanes(&mut self, at: usize, len: usize) {
+        let (s0, s1) = (load(self.s0, at, len), load(self.s1, at, len));
+        let linear: [u64; LANES] = load(self.linear, at, len);
+        let (a, b) = (load(self.a, at, len), load(self.b, at, len));
+        let mut out = [0.0; LANES];
+        match self.base {
+            None => {
+                for i in 0..LANES {
+                    let pair = Pair { s0: s0[i], s1: s1[i], linear: linear[i] != 0 };
+                    out[i] = pair.element(a[i], b[i]);
+                }
+            }
+            Some(base) => {
+                let base = load(base, at, len);
+                for i in 0..LANES {
+                    let pair = Pair { s0: s0[i], s1: s1[i], linear: linear[i] != 0 };
+                    out[i] = pair.element_onto(base[i], a[i], b[i]);
+                }
+            }
+        }
+        self.out[at..][..len].copy_from_slice(&out[..len]);
+    }
+}
+
 impl Vectorize for Blend<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn vectorize(self) {
-        let len = self.out.len();
-        let (s0, s1, linear) = (&self.s0[..len], &self.s1[..len], &self.linear[..len]);
-        let (a, b, out) = (&self.a[..len], &self.b[..len], &mut self.out[..len]);
-        let pair = |i: usize| Pair { s0: s0[i], s1: s1[i], linear: linear[i] };
-        match self.base.map(|base| &base[..len]) {
-            None => (0..len).for_each(|i| out[i] = pair(i).element(a[i], b[i])),
-            Some(base) => {
-                (0..len).for_each(|i| out[i] = pair(i).element_onto(base[i], a[i], b[i]));
-            }
+    fn vectorize(mut self) {
+        let whole = self.out.len() - self.out.len() % LANES;
+        for at in (0..whole).step_by(LANES) {
+            self.lanes(at, LANES);
+        }
+        if whole < self.out.len() {
+            self.lanes(whole, self.out.len() - whole);
         }
     }
 }

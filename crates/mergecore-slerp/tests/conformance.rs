@@ -29,7 +29,7 @@ fn nuslerp() {
     for (flatten, row_wise) in [(true, false), (false, false), (false, true)] {
         let flags = [("nuslerp_flatten", flatten), ("nuslerp_row_wise", row_wise)];
         let shared = flags.map(|(name, flag)| (name, Argument::Flag(flag)));
-        for weights in [[1.0, 0.0], [0.7, 0.3], [0.0, 2.0], [-0.5, 1.2]] {
+        for weights in [[0.0, 2.0], [0.7, 0.3]] {
             check_weighted(&NuSlerpMethod, &shared, &weights);
         }
     }
