@@ -274,20 +274,6 @@ def ties_cases():
         yield case("ties", inputs, out, weights=weights, densities=densities, normalize=True, lam=1.0, rescale=how)
 
 
-def elect(base, deltas, weights, consensus, which, normalize, lam):
-    """ref.combine_deltas, with any of the four elections."""
-    w = np.array(weights).reshape((-1,) + (1,) * base.ndim)
-    weighted = w * np.stack(deltas)
-    agree = ref.agreement(weighted if which == "weighted" else np.stack(deltas), consensus)
-    mixed, divisor = (weighted * agree).sum(0), (w * agree).sum(0)
-    if normalize:
-        mixed = mixed / np.where(divisor == 0, 1.0, divisor)
-    out = base + lam * mixed
-    if (consensus, which) == ("sum", "weighted"):
-        assert (out == ref.combine_deltas(base, deltas, weights, "sum", normalize, lam)).all()
-    return out
-
-
 ELECTIONS = [(consensus, which) for consensus in ("sum", "count") for which in ("weighted", "unweighted")]
 
 
@@ -307,7 +293,7 @@ def election_cases():
             deltas = [(m - base) * ref.trim_mask(m - base, d) for m, d in zip(ms, densities)]
             normalize, lam = ((True, 1.0), (False, 0.7))[i % 2]
             for consensus, which in ELECTIONS:
-                out = elect(base, deltas, weights, consensus, which, normalize, lam)
+                out = elected(base, deltas, weights, consensus, which, normalize, lam)
                 yield case("ties", inputs, out, weights=weights, densities=densities, normalize=normalize,
                            lam=lam, consensus=consensus, elect=which)
 
@@ -377,6 +363,104 @@ def own_cases():
                            normalize=normalize, lam=lam)
 
 
+def words(seed, stream, count):
+    """ChaCha8's words for the key that is the seed's eight bytes and zeros."""
+    blocks = -(-count // 16)
+    counter = np.arange(blocks, dtype=np.uint64)
+    low, high = counter & np.uint64(0xFFFFFFFF), counter >> np.uint64(32)
+    fixed = [0x61707865, 0x3320646E, 0x79622D32, 0x6B206574, seed & 0xFFFFFFFF, seed >> 32] + [0] * 6
+    state = [np.full(blocks, v, dtype=np.uint32) for v in fixed]
+    state += [low.astype(np.uint32), high.astype(np.uint32)]
+    state += [np.full(blocks, v, dtype=np.uint32) for v in (stream & 0xFFFFFFFF, stream >> 32)]
+    x = [v.copy() for v in state]
+
+    def quarter(a, b, c, d):
+        for i, j, k, bits in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+            x[i] = x[i] + x[j]
+            x[k] = x[k] ^ x[i]
+            x[k] = (x[k] << np.uint32(bits)) | (x[k] >> np.uint32(32 - bits))
+
+    for _ in range(4):
+        for i in range(4):
+            quarter(i, 4 + i, 8 + i, 12 + i)
+        for i in range(4):
+            quarter(i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4)
+    return np.stack([v + w for v, w in zip(x, state)], axis=1).reshape(-1)[:count]
+
+
+def mask(seed, model, probabilities):
+    """1 where an element's word lies below its probability, to the nearest 2^-32."""
+    below = words(seed, model, probabilities.size).astype(np.float64)
+    thresholds = np.floor(probabilities * 2.0**32 + 0.5)
+    return (below.reshape(probabilities.shape) < thresholds).astype(np.float64)
+
+
+def elected(base, deltas, weights, consensus, elect, normalize, lam):
+    """ref.combine_deltas, with votes that may ignore the weights."""
+    if consensus is None or elect == "weighted":
+        return ref.combine_deltas(base, deltas, weights, consensus, normalize, lam)
+    w = np.array(weights).reshape((-1,) + (1,) * base.ndim)
+    deltas = np.stack(deltas)
+    used = w * ref.agreement(deltas, consensus)
+    mixed, divisor = (deltas * used).sum(0), used.sum(0)
+    if normalize:
+        mixed = mixed / np.where(divisor == 0, 1.0, divisor)
+    return base + lam * mixed
+
+
+def dare_cases():
+    sets = [
+        ([1.0], [0.5]),
+        ([0.5, 0.5], [0.3, 0.7]),
+        ([0.7, 0.3, 0.5], [0.5, 0.9, 1.0]),
+        ([1.0, 0.4, -0.6, 0.2], [0.5, 0.5, 0.4, 0.0]),
+        ([0.3, 0.2, 0.5, 0.1, -0.4], [0.6, 0.7, 0.5, 0.9, 0.8]),
+    ]
+    for i, (weights, densities) in enumerate(sets):
+        for j, (normalize, lam, how) in enumerate(((False, 1.0, "density"), (True, 0.7, None))):
+            base, *ms = inputs = (near, spread)[(i + j) % 2](len(weights), SHAPES[i % 4])
+            seed = 2**33 + 10 * i + j
+            for consensus, elect in [(None, None)] + ELECTIONS:
+                deltas = [ref.rescale(m - base, mask(seed, k, np.full(base.shape, d)), how, d or 1.0)
+                          for k, (m, d) in enumerate(zip(ms, densities))]
+                out = elected(base, deltas, weights, consensus, elect, normalize, lam)
+                if elect == "weighted":
+                    masks = [mask(seed, k, np.full(base.shape, d)) for k, d in enumerate(densities)]
+                    same = ref.dare(base, ms, weights, [d or 1.0 for d in densities], masks,
+                                    consensus, normalize, lam, how)
+                    assert np.array_equal(out, same)
+                yield case("dare_ties" if consensus else "dare_linear", inputs, out, weights=weights,
+                           densities=densities, normalize=normalize, lam=lam, rescale=how, seed=seed,
+                           consensus=consensus, elect=elect)
+
+
+def della_cases():
+    sets = [
+        ([1.0], [0.5], [0.15]),
+        ([0.5, 0.5], [0.3, 0.7], [0.25, 0.1]),
+        ([0.7, 0.3, 0.5], [0.5, 0.8, 1.0], [0.4, 0.15, 0.15]),
+        ([1.0, 0.4, -0.6, 0.2], [0.5, 0.6, 0.4, 0.0], [0.0, 0.15, 0.3, 0.15]),
+        ([0.3, -0.2], [0.6, 0.7], [0.3, 0.15]),
+        ([0.3, 0.8], [0.6, 0.7], [0.3, 0.15]),
+    ]
+    for i, (weights, densities, epsilons) in enumerate(sets):
+        for j, (make, how) in enumerate(((spread, "l1"), (near, None), (spread, "l2"), (spread, "density"))):
+            base, *ms = inputs = make(len(weights), SHAPES[i])
+            seed = 1000 + 10 * i + j
+            masks = [mask(seed, k, ref.della_probabilities(m - base, d, e))
+                     for k, (m, d, e) in enumerate(zip(ms, densities, epsilons))]
+            safe = [d or 1.0 for d in densities]
+            shared = dict(weights=weights, densities=densities, epsilons=epsilons, rescale=how, seed=seed)
+            linear = ref.della(base, ms, weights, safe, masks, None, j % 2 == 1, 1.0, how)
+            yield case("della_linear", inputs, linear, normalize=j % 2 == 1, lam=1.0, consensus=None,
+                       elect=None, **shared)
+            for consensus, elect in ELECTIONS if j < 2 else ELECTIONS[:1]:
+                deltas = [ref.rescale(m - base, k, how, d) for m, k, d in zip(ms, masks, safe)]
+                out = elected(base, deltas, weights, consensus, elect, j % 2 == 0, 0.8)
+                yield case("della", inputs, out, normalize=j % 2 == 0, lam=0.8, consensus=consensus,
+                           elect=elect, **shared)
+
+
 def write(crate, name, cases):
     path = f"crates/mergecore-{crate}/tests/golden/{name}.json"
     with open(path, "w") as f:
@@ -395,6 +479,8 @@ for crate, name, cases in (
     ("ties", "sce", sce_cases),
     ("ties", "ram", ram_cases),
     ("ties", "own", own_cases),
+    ("dare", "dare", dare_cases),
+    ("dare", "della", della_cases),
 ):
     rng = np.random.default_rng(list(name.encode()))  # a file does not depend on those before it
     write(crate, name, cases)

@@ -286,6 +286,10 @@ impl Case {
         self.0["parameters"][parameter].as_bool().expect("a flag")
     }
 
+    pub(crate) fn whole(&self, parameter: &str) -> u64 {
+        self.0["parameters"][parameter].as_u64().expect("a whole number")
+    }
+
     pub(crate) fn text(&self, parameter: &str) -> Option<&str> {
         self.0["parameters"][parameter].as_str()
     }
