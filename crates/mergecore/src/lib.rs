@@ -42,7 +42,10 @@ pub use mergecore_kernel::{
 };
 pub use mergecore_tensor::{DType, Element, Simd, bf16, f16};
 
-pub use mergecore_dare::{Dare, dare_linear, dare_linear_slices, dare_ties, dare_ties_slices};
+pub use mergecore_dare::{
+    Dare, Della, dare_linear, dare_linear_slices, dare_ties, dare_ties_slices, della, della_linear,
+    della_linear_slices, della_slices,
+};
 pub use mergecore_linear::{Linear, linear, linear_slices};
 pub use mergecore_slerp::{
     Karcher, MultiSlerp, NuSlerp, Slerp, karcher, karcher_slices, multislerp, multislerp_slices,

@@ -33,7 +33,9 @@ pub fn builtin_methods() -> Registry {
         .register(mergecore_ties::MagMaxMethod)
         .register(mergecore_ties::ConsensusTaMethod)
         .register(mergecore_dare::DareLinearMethod)
-        .register(mergecore_dare::DareTiesMethod);
+        .register(mergecore_dare::DareTiesMethod)
+        .register(mergecore_dare::DellaMethod)
+        .register(mergecore_dare::DellaLinearMethod);
     registry
 }
 
