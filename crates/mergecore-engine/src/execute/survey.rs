@@ -104,9 +104,7 @@ impl<'a> Job<'a> {
         partial: &mut ErasedPartial,
         buffers: &mut Buffers,
     ) -> Result<(), EngineError> {
-        if self.cancelled() {
-            return Err(EngineError::Cancelled);
-        }
+        self.options.check_cancelled()?;
         let Piece { tensor, elements, start } = piece;
         let inputs = &self.plan.tensors[*tensor].inputs;
         buffers.inputs.read(*tensor, inputs, elements.clone())?;

@@ -276,8 +276,8 @@ impl<'a> Active<'a> {
         let next = whole.run(self.extent, &reader);
         match reader.into_failure() {
             Some(error) => Err(error),
-            None if job.cancelled() => Err(EngineError::Cancelled),
             None => {
+                job.options.check_cancelled()?;
                 self.state().next = Some(next);
                 Ok(())
             }

@@ -28,9 +28,7 @@ impl<'a> WholeInputs<'a> {
     }
 
     fn read_part(&self, input: usize, start: u64, out: &mut [f64]) -> Result<(), EngineError> {
-        if self.job.cancelled() {
-            return Err(EngineError::Cancelled);
-        }
+        self.job.options.check_cancelled()?;
         let source = &self.tensor.inputs[input].source;
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         buffer.resize(source.dtype(), out.len());
@@ -53,6 +51,6 @@ impl ReadInputs for WholeInputs<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.job.cancelled()
+        self.job.options.is_cancelled()
     }
 }
