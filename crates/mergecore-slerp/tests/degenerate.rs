@@ -208,6 +208,17 @@ fn opposite_directions_start_from_the_first_by_karcher() {
 }
 
 #[test]
+fn an_opposite_model_pulls_nowhere_by_karcher() {
+    let at = |degrees: f64| [degrees.to_radians().cos(), degrees.to_radians().sin()];
+    let (a, b) = (at(20.0), at(80.0));
+    let (not_a, not_b) = (times(&a, -1.0), times(&b, -1.0));
+    // From the first, a quarter each of 60 degrees one way and of 120 the other.
+    let one_step = Karcher { max_iter: 1, ..Karcher::default() };
+    let out = karcher(&[&a, &b, &not_a, &not_b], &one_step);
+    assert_near(&out, &at(20.0 + 60.0 / 4.0 - 120.0 / 4.0));
+}
+
+#[test]
 fn steps_without_end_end() {
     let models = [vector(1), vector(2), vector(3)];
     let slices: Vec<&[f64]> = models.iter().map(Vec::as_slice).collect();

@@ -49,7 +49,7 @@ fn every_element_of_multislerp_is_correctly_rounded() {
 
 #[test]
 fn every_element_of_karcher_is_correctly_rounded() {
-    check(include_str!("golden/karcher.json"), 48, |case| {
+    check(include_str!("golden/karcher.json"), 50, |case| {
         let argument = |name| {
             let value = case.number(name).expect("every case has it");
             (name, Argument::Number(value))

@@ -238,8 +238,13 @@ def karcher_cases():
         ("all too short", [stored(1e-8 * c, 2), stored(1e-8 * b, 2)]),
         ("lengths differ", [a, stored(100 * b, 1), stored(0.01 * c, 1)]),
         ("nearly equal", [a, stored(a + 1e-4 * b, 2), stored(a + 1e-4 * c, 2)]),
+        ("very nearly opposite", [a, stored(-a + 2e-4 * b, 2)]),
     ):
         yield karcher_case(ms, note=name)
+    side = b - (a @ b) / (a @ a) * a
+    side *= np.sqrt(0.75 * (a @ a) / (side @ side))
+    thirds = [stored(-0.5 * a + side + 5e-6 * c, 2), stored(-0.5 * a - side + 7e-6 * c, 2)]
+    yield karcher_case([a, *thirds], tol=1e-9, note="a third of a turn apart, very nearly")
 
 
 def ties_with(base, ms, weights, densities, normalize, lam, how):

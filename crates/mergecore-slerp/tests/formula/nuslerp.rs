@@ -38,6 +38,6 @@ fn vectors_of(shape: &[usize], along: Option<usize>) -> Vec<Vec<usize>> {
     let len = shape.iter().product::<usize>();
     let Some(axis) = along else { return vec![(0..len).collect()] };
     let stride: usize = shape[axis + 1..].iter().product();
-    let starts = (0..len).filter(|i| i / stride % shape[axis] == 0);
+    let starts = (0..len).filter(|i| (i / stride).is_multiple_of(shape[axis]));
     starts.map(|start| (0..shape[axis]).map(|k| start + k * stride).collect()).collect()
 }
