@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize_to_file};
+use serde_json::Value;
 
 const LAYERS: usize = 10;
 
@@ -34,8 +36,11 @@ struct Folder(tempfile::TempDir);
 
 impl Folder {
     fn new() -> Self {
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let folder = Folder(dir);
+        Folder::within(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()))
+    }
+
+    fn within(dir: std::io::Result<tempfile::TempDir>) -> Self {
+        let folder = Folder(dir.unwrap());
         let mut random = Random(7);
         for name in ["base", "a", "b"] {
             folder.write_model(name, &mut random);
@@ -93,6 +98,57 @@ impl Folder {
         self.command(args).output().unwrap()
     }
 
+    /// Whatever must not change.
+    fn inputs(&self) -> Inputs {
+        let dirs = ["base", "a", "b"].map(|name| self.path(name));
+        let entries = dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap().map(Result::unwrap));
+        let input = |entry: fs::DirEntry| {
+            let metadata = entry.metadata().unwrap();
+            let content = fs::read(entry.path()).unwrap();
+            (entry.path(), (content, metadata.modified().unwrap(), metadata.mode()))
+        };
+        entries.map(input).collect()
+    }
+
+    fn partial(&self, name: &str) -> PathBuf {
+        self.path(".out.mergecore-partial").join(name)
+    }
+
+    /// How many tensors the journal says are done.
+    fn noted(&self) -> usize {
+        let journal = fs::read(self.partial("journal")).unwrap_or_default();
+        journal.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1)
+    }
+
+    /// Waits until a merge has noted some tensors, or is done.
+    fn wait_for_some(&self, out: &str) {
+        let out = self.path(out);
+        let journal = out.with_file_name(".out.mergecore-partial/journal");
+        let noted = || fs::metadata(&journal).is_ok_and(|journal| journal.len() >= 3000);
+        while !noted() && !out.exists() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// Makes the output of another merge, of other bytes and files, and takes it away.
+    fn earlier(&self) -> Tree {
+        let recipe = "merge_method: linear\nmodels: [{model: base}, {model: b}]\nparameters: {weight: 0.5}\n";
+        fs::write(self.path("earlier.yml"), recipe).unwrap();
+        let done = self.run(&["merge", "earlier.yml", "earlier", "--out-shard-size", "7MB"]);
+        assert!(done.status.success(), "{}", stderr(&done));
+        let earlier = tree(&self.path("earlier"));
+        assert!(
+            ["merge_manifest.json", "model-00003-of-00003.safetensors"]
+                .iter()
+                .all(|name| earlier.contains_key(*name)),
+            "{:?}",
+            earlier.keys()
+        );
+        fs::remove_dir_all(self.path("earlier")).unwrap();
+        fs::remove_file(self.path("earlier.yml")).unwrap();
+        earlier
+    }
+
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path()).unwrap();
         let mut names: Vec<String> =
@@ -103,6 +159,9 @@ impl Folder {
 }
 
 type Tree = BTreeMap<String, Vec<u8>>;
+
+/// Of every file its bytes, time of writing and mode.
+type Inputs = BTreeMap<PathBuf, (Vec<u8>, SystemTime, u32)>;
 
 /// The files in a directory; none where there is no such directory.
 fn tree(dir: &Path) -> Tree {
@@ -131,9 +190,12 @@ fn cases() -> Vec<(String, Vec<&'static str>)> {
                 .to_owned(),
             vec![],
         ),
-        (of("ties", "weight: 1, density: 0.5"), vec!["--threads", "1"]),
+        (of("ties", "weight: 1, density: 0.5"), vec!["--threads", "1", "--overwrite"]),
         (format!("merge_method: passthrough\n{slices}\n"), vec!["--no-hash"]),
-        (of("dare_ties", "weight: 0.5, density: 0.3"), vec!["--out-shard-size", "5MB"]),
+        (
+            of("dare_ties", "weight: 0.5, density: 0.3"),
+            vec!["--out-shard-size", "5MB", "--overwrite"],
+        ),
         (
             "merge_method: slerp\nbase_model: a\nmodels: [{model: b}]\nparameters: {t: 0.4}\n"
                 .to_owned(),
@@ -145,12 +207,60 @@ fn cases() -> Vec<(String, Vec<&'static str>)> {
     ]
 }
 
+/// What a merge was about when it was killed, by what it has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Planning,
+    Writing,
+    /// All tensors are written and noted, and the output is under its first name.
+    Syncing,
+    /// The output is on its way to its name, or has it and the old one is still there.
+    Exchanging,
+    Done,
+}
+
+impl Stage {
+    fn of(folder: &Folder, tensors: usize, is_right: bool) -> Self {
+        let partial = folder.partial("");
+        match partial.exists() {
+            true if is_right || partial.join("complete").exists() => Stage::Exchanging,
+            true if folder.noted() >= tensors => Stage::Syncing,
+            true => Stage::Writing,
+            false if is_right => Stage::Done,
+            false => Stage::Planning,
+        }
+    }
+}
+
+/// Waits for some part of the time that a merge takes, now and then a small one, or until all
+/// tensors are noted, or until the output is on its way to its name.
+fn wait(folder: &Folder, child: &mut Child, time: Duration, tensors: usize, random: &mut Random) {
+    let part = match random.fraction() {
+        0.0..0.15 => {
+            while folder.noted() < tensors && child.try_wait().unwrap().is_none() {}
+            return;
+        }
+        0.15..0.3 => {
+            let complete = folder.partial("complete");
+            while !complete.exists() && child.try_wait().unwrap().is_none() {}
+            return;
+        }
+        0.3..0.4 => 0.1,
+        _ => 1.05,
+    };
+    std::thread::sleep(time.mul_f64(random.fraction() * part));
+}
+
 #[test]
 fn killed_at_two_hundred_moments() {
     let mut random = Random(11);
     let (mut kills, mut before_its_end, mut resumed) = (0, 0, 0);
+    let mut stages: BTreeMap<Stage, u32> = BTreeMap::new();
     for (recipe, arguments) in cases() {
-        let folder = Folder::new();
+        // To sync takes its time on a real disk.
+        let on_disk = arguments.contains(&"5MB");
+        let folder = if on_disk { Folder::within(tempfile::tempdir()) } else { Folder::new() };
+        let inputs = folder.inputs();
         fs::write(folder.path("recipe.yml"), recipe).unwrap();
         let args: Vec<&str> = ["merge", "recipe.yml", "out"].into_iter().chain(arguments).collect();
         let begun = Instant::now();
@@ -158,11 +268,9 @@ fn killed_at_two_hundred_moments() {
         let time = begun.elapsed();
         assert!(whole.status.success(), "{}", stderr(&whole));
         let right = tree(&folder.path("out"));
-        let old: Tree = if args.contains(&"--overwrite") {
-            [("config.json".to_owned(), b"{}".to_vec())].into()
-        } else {
-            Tree::new()
-        };
+        let manifest: Value = serde_json::from_slice(&right["merge_manifest.json"]).unwrap();
+        let tensors = manifest["tensors"].as_array().unwrap().len();
+        let old = if args.contains(&"--overwrite") { folder.earlier() } else { Tree::new() };
         let put_old = || {
             fs::remove_dir_all(folder.path("out")).unwrap();
             if !old.is_empty() {
@@ -176,24 +284,29 @@ fn killed_at_two_hundred_moments() {
         let names = folder.names();
         for _ in 0..25 {
             // Now and then what goes on is killed too.
-            while kills == 0 || random.fraction() < 0.9 {
+            loop {
                 let mut child = folder.start(&args);
-                std::thread::sleep(time.mul_f64(random.fraction() * 1.1));
+                wait(&folder, &mut child, time, tensors, &mut random);
                 child.kill().unwrap();
                 let ended = child.wait().unwrap();
                 kills += 1;
                 before_its_end += u32::from(ended.code().is_none());
                 let out = tree(&folder.path("out"));
                 assert!(out == old || out == right, "{args:?}: {:?}", out.keys());
-                if random.fraction() < 0.7 || out == right {
+                assert_eq!(folder.path("out").exists(), !out.is_empty());
+                *stages.entry(Stage::of(&folder, tensors, out == right)).or_default() += 1;
+                if random.fraction() < 0.65 || out == right {
                     break;
                 }
             }
-            if tree(&folder.path("out")) != right {
+            // Over what is right, it has the old output to clear away.
+            let over = args.contains(&"--overwrite") && folder.partial("").exists();
+            if over || tree(&folder.path("out")) != right {
                 let done = folder.run(&args);
                 let said = stderr(&done);
                 assert!(done.status.success(), "{args:?}: {said}");
                 resumed += u32::from(said.contains("by an interrupted merge"));
+                assert!(!folder.partial("").exists());
             }
             let out = tree(&folder.path("out"));
             assert_eq!(out.keys().collect::<Vec<_>>(), right.keys().collect::<Vec<_>>());
@@ -202,15 +315,22 @@ fn killed_at_two_hundred_moments() {
             }
             put_old();
             // Killed at the very end, it may have left its lock.
-            let _ = fs::remove_dir_all(folder.path(".out.mergecore-partial"));
+            let _ = fs::remove_dir_all(folder.partial(""));
             assert_eq!(folder.names(), names);
         }
+        assert!(folder.inputs() == inputs, "{args:?}: an input was written to");
     }
     println!(
         "{kills} kills ({before_its_end} before the end): 0 outputs wrong, {resumed} merges went on with what was there, 0 differed"
     );
+    let counts: Vec<String> =
+        stages.iter().map(|(stage, count)| format!("{stage:?} {count}")).collect();
+    println!("killed while: {}", counts.join(", "));
     assert!(kills >= 200 && before_its_end > 100, "{kills}, {before_its_end}");
     assert!(resumed > 30, "{resumed}");
+    for stage in [Stage::Planning, Stage::Writing, Stage::Syncing, Stage::Exchanging] {
+        assert!(stages.contains_key(&stage), "never {stage:?}: {stages:?}");
+    }
 }
 
 fn recipe(folder: &Folder, index: usize) {
@@ -226,6 +346,7 @@ fn signal(child: &Child, signal: &str) {
 #[test]
 fn asked_to_end_it_ends_at_once_and_says_what_is_kept() {
     let folder = Folder::new();
+    let inputs = folder.inputs();
     recipe(&folder, 1);
     let args = ["merge", "recipe.yml", "out", "--threads", "1"];
     let begun = Instant::now();
@@ -267,12 +388,14 @@ fn asked_to_end_it_ends_at_once_and_says_what_is_kept() {
         assert!(tree(&folder.path("out")) == right);
         fs::remove_dir_all(folder.path("out")).unwrap();
     }
+    assert!(folder.inputs() == inputs);
 }
 
 /// A limit to the size of files: as an error, and as the signal that it is by default.
 #[test]
 fn a_limit_to_the_size_of_files() {
     let folder = Folder::new();
+    let inputs = folder.inputs();
     recipe(&folder, 0);
     let whole = folder.run(&["merge", "recipe.yml", "right"]);
     assert!(whole.status.success());
@@ -295,6 +418,37 @@ fn a_limit_to_the_size_of_files() {
     assert!(folder.run(&["merge", "recipe.yml", "out"]).status.success());
     let file = |out: &str| fs::read(folder.path(out).join("model.safetensors")).unwrap();
     assert!(file("out") == file("right"));
+    assert!(folder.inputs() == inputs);
+}
+
+/// Somebody cuts an input off while it is read.
+#[test]
+fn an_input_that_is_cut_off_is_an_error_and_no_signal() {
+    let folder = Folder::new();
+    recipe(&folder, 1);
+    let args = ["merge", "recipe.yml", "out", "--threads", "1"];
+    let weights = folder.path("b/model.safetensors");
+    let content = fs::read(&weights).unwrap();
+    let came_in_time = (0..200).any(|_| {
+        let child = folder.start(&args);
+        folder.wait_for_some("out");
+        signal(&child, "-STOP");
+        let file = fs::OpenOptions::new().write(true).open(&weights).unwrap();
+        file.set_len(content.len() as u64 / 20).unwrap();
+        signal(&child, "-CONT");
+        let ended = child.wait_with_output().unwrap();
+        let said = stderr(&ended);
+        fs::write(&weights, &content).unwrap();
+        if ended.status.success() {
+            fs::remove_dir_all(folder.path("out")).unwrap();
+            return false;
+        }
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(said.contains("b/model.safetensors became shorter while"), "{said}");
+        assert!(!folder.path("out").exists());
+        true
+    });
+    assert!(came_in_time, "the merge was always done before the input was cut off");
 }
 
 /// A file system of its own, unmounted at the end.
@@ -341,13 +495,7 @@ fn a_disk_that_is_full() {
     let args = ["merge", "recipe.yml", "disk/out", "--threads", "1"];
     let began = (0..200).any(|_| {
         let child = folder.start(&args);
-        let journal = folder.path("disk/.out.mergecore-partial/journal");
-        while !journal.exists() || fs::metadata(&journal).unwrap().len() < 3000 {
-            if folder.path("disk/out").exists() {
-                break;
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
+        folder.wait_for_some("disk/out");
         signal(&child, "-STOP");
         let filler = folder.path("disk/filler");
         let mut fill = Command::new("dd");

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mergecore_tensor::DType;
 
@@ -482,11 +482,14 @@ pub enum IoError {
     },
     /// The new output is in place, but nothing says that its name is on the disk.
     #[error(
-        "{path} is complete and in its place, but the system could not make sure that a power failure now would not undo its name: {source}; run `sync`, and see that it is there"
+        "{path} is complete and in its place, but the system could not make sure that a power failure now would not undo its name: {source}; run `sync`, and see that it is there{}",
+        before_deleting(old.as_deref())
     )]
     NameNotSynced {
         /// The output.
         path: PathBuf,
+        /// Where the output is that it replaced, if it did.
+        old: Option<PathBuf>,
         /// The system's report.
         source: io::Error,
     },
@@ -518,6 +521,13 @@ impl IoError {
 /// With one decimal.
 fn gigabytes(bytes: u64) -> String {
     format!("{}.{}", bytes / 1_000_000_000, bytes / 100_000_000 % 10)
+}
+
+/// When an output that was replaced may go, if there was one.
+fn before_deleting(old: Option<&Path>) -> String {
+    let left =
+        |old: &Path| format!(" before you delete the output that it replaced, {}", old.display());
+    old.map(left).unwrap_or_default()
 }
 
 /// What to do about a refusal of the system, where there is something.

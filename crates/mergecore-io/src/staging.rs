@@ -148,16 +148,12 @@ impl StagedDir {
     ) -> Result<StagedDir, IoError> {
         let output = resolve(output)?;
         check_output(storage, &output, overwrite)?;
-        let parent = parent(&output);
-        let made: Vec<PathBuf> =
-            parent.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
-        if !made.is_empty() {
-            storage.create_dir_all(parent)?;
-        }
+        let missing = parent(&output).ancestors().take_while(|dir| !dir.exists());
+        let made: Vec<PathBuf> = missing.map(Path::to_owned).collect();
         let home = home(&output)?;
-        let claimed = claim(storage, &home, &output, odd);
+        let claimed = make(storage, &made).and_then(|()| claim(storage, &home, &output, odd));
         if claimed.is_err() {
-            made.iter().for_each(|dir| drop(fs::remove_dir(dir)));
+            made.iter().for_each(|dir| drop(storage.remove_dir(dir)));
         }
         let (lock, is_new) = claimed?;
         let staged = StagedDir {
@@ -176,6 +172,7 @@ impl StagedDir {
         }
         staged.put_back()?;
         if staged.new.symlink_metadata().is_err() {
+            staged.remove_journal()?;
             storage.create_dir(&staged.new).map_err(IoError::system("create", &staged.new))?;
         }
         Ok(staged)
@@ -263,6 +260,7 @@ impl StagedDir {
     ///
     /// [`IoError::System`].
     pub fn clear(&self) -> Result<(), IoError> {
+        self.remove_journal()?;
         self.remove_others(&self.home, |entry| entry.file_name() == LOCK)?;
         self.discard();
         self.storage.create_dir(&self.new).map_err(IoError::system("create", &self.new))
@@ -280,6 +278,17 @@ impl StagedDir {
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
             is_file && entry.file_name().to_str().is_some_and(|name| names.contains(name))
         })
+    }
+
+    /// Removes the journal where there is one, on the disk too: it must not outlast the work
+    /// of which it tells.
+    fn remove_journal(&self) -> Result<(), IoError> {
+        let path = self.journal_path();
+        match self.storage.remove_file(&path) {
+            Ok(()) => self.storage.sync_dir(&self.home),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(IoError::system("remove", path)(error)),
+        }
     }
 
     fn remove_others(
@@ -383,15 +392,16 @@ impl StagedDir {
         let synced = self.storage.sync_dir(parent(&self.output));
         // First what a later process would take for work to go on with.
         let _ = self.storage.remove_file(&self.journal_path());
+        // What a power failure may yet bring back under the output's name stays whole.
         let removed = match &old {
-            Some(old) => self.storage.remove_dir_all(old),
-            None => Ok(()),
+            Some(old) if synced.is_ok() => self.storage.remove_dir_all(old),
+            _ => Ok(()),
         };
         // An empty directory too many does not make the output wrong.
         let _ = self.storage.remove_file(&self.home.join(LOCK));
         let _ = self.storage.remove_dir(&self.home);
         if let Err(IoError::System { source, .. }) = synced {
-            return Err(IoError::NameNotSynced { path: self.output.clone(), source });
+            return Err(IoError::NameNotSynced { path: self.output.clone(), old, source });
         }
         match (removed, old) {
             (Err(source), Some(old)) => {
@@ -441,25 +451,36 @@ impl StagedDir {
         }
     }
 
-    /// Puts back an output that a process has moved aside and been stopped before it moved
-    /// the new one.
+    /// Clears up after a process that was stopped while it gave the output its name: puts back
+    /// an old output that it has moved aside, and removes one that it has replaced.
     fn put_back(&self) -> Result<(), IoError> {
+        let StagedDir { storage, new, output, .. } = self;
         let (old, complete) = (self.home.join(OLD), self.home.join(COMPLETE));
-        let is_there = self.output.symlink_metadata().is_ok();
-        if complete.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            // Complete, but not moved; or an old output, which was to be deleted.
-            let done = match is_there || self.new.symlink_metadata().is_ok() {
-                true => self.storage.remove_dir_all(&complete),
-                false => self.storage.rename(&complete, &self.new),
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        if is_there(output) {
+            let mut left = [&old, &complete].into_iter().filter(|dir| is_there(dir)).peekable();
+            if left.peek().is_some() {
+                // Complete, but not moved, or an old output, which was to be deleted. A power
+                // failure must bring back neither under the name that it had before.
+                storage.sync_dir(parent(output))?;
+                self.remove_journal()?;
+            }
+            return left.try_for_each(|dir| {
+                storage.remove_dir_all(dir).map_err(IoError::system("remove", dir))
+            });
+        }
+        if is_there(&complete) {
+            let done = match is_there(new) {
+                true => storage.remove_dir_all(&complete),
+                false => storage.rename(&complete, new),
             };
             done.map_err(IoError::system("clear away", &complete))?;
         }
-        if old.symlink_metadata().is_err() || is_there {
+        if !is_there(&old) {
             return Ok(());
         }
-        let moved = self.storage.rename(&old, &self.output);
-        moved.map_err(IoError::system("move back", old))?;
-        check_output(&self.storage, &self.output, self.overwrite)
+        storage.rename(&old, output).map_err(IoError::system("move back", old))?;
+        check_output(storage, output, self.overwrite)
     }
 }
 
@@ -470,9 +491,10 @@ impl Drop for StagedDir {
                 // There, what is open cannot be removed.
                 self.lock = None;
             }
+            let _ = self.remove_journal();
             let _ = self.storage.remove_dir_all(&self.home);
             // Only where nobody has put something else there.
-            self.made.iter().for_each(|dir| drop(fs::remove_dir(dir)));
+            self.made.iter().for_each(|dir| drop(self.storage.remove_dir(dir)));
         }
     }
 }
@@ -577,6 +599,14 @@ fn remove(storage: &Storage, path: &Path, kind: FileType) -> Result<(), IoError>
     removed.map_err(IoError::system("remove", path))
 }
 
+/// Makes directories, innermost first, whose names are on the disk then: a later process would
+/// not know that it has to see to that.
+fn make(storage: &Storage, dirs: &[PathBuf]) -> Result<(), IoError> {
+    let Some(innermost) = dirs.first() else { return Ok(()) };
+    storage.create_dir_all(innermost)?;
+    dirs.iter().try_for_each(|dir| storage.sync_dir(parent(dir)))
+}
+
 /// Makes the directory beside the output, or takes over one that nobody holds; yields the lock
 /// and whether the directory is new.
 fn claim(
@@ -602,7 +632,7 @@ fn claim(
         odd.look_at(storage, &path, FileType::is_file)?;
         let opened = storage.open_or_create(&path);
         if is_new && opened.is_err() {
-            let _ = fs::remove_dir(home);
+            let _ = storage.remove_dir(home);
         }
         let file = match opened {
             Ok(file) => file,
@@ -613,7 +643,7 @@ fn claim(
             Ok(()) if is_still_at(&file, &path) => {
                 // For people only: nothing depends on what is in it.
                 let name = own_name();
-                let _ = file.set_len(name.len() as u64);
+                let _ = storage.set_len(&file, &path, name.len() as u64);
                 let _ = storage.write_at(&file, &path, name.as_bytes(), 0);
                 return Ok((Some(file), is_new));
             }

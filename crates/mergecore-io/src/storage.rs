@@ -100,8 +100,10 @@ pub enum StorageCall<'a> {
     Rename { path: &'a Path, to: &'a Path },
     /// Let two directories change names.
     Exchange { path: &'a Path, with: &'a Path },
-    /// Remove a file or a whole directory.
+    /// Remove a file or an empty directory.
     Remove { path: &'a Path },
+    /// Remove a directory with all that is in it.
+    RemoveAll { path: &'a Path },
 }
 
 impl StorageCall<'_> {
@@ -121,7 +123,8 @@ impl StorageCall<'_> {
             | StorageCall::Sync { path }
             | StorageCall::Rename { path, .. }
             | StorageCall::Exchange { path, .. }
-            | StorageCall::Remove { path } => path,
+            | StorageCall::Remove { path }
+            | StorageCall::RemoveAll { path } => path,
         }
     }
 
@@ -317,14 +320,7 @@ impl Storage {
             self.announce(StorageCall::Sync { path }).and_then(|()| File::open(path)?.sync_all());
         match synced {
             // Some network file systems cannot sync a directory.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-                ) =>
-            {
-                Ok(())
-            }
+            Err(error) if is_unsupported(&error) => Ok(()),
             other => other.map_err(IoError::system("sync", path)),
         }
     }
@@ -336,8 +332,13 @@ impl Storage {
 
     /// Lets two directories change names in one step; `false` where the system cannot.
     pub(crate) fn exchange(&self, path: &Path, with: &Path) -> io::Result<bool> {
-        self.announce(StorageCall::Exchange { path, with })?;
-        exchange(path, with)
+        let exchanged =
+            self.announce(StorageCall::Exchange { path, with }).and_then(|()| exchange(path, with));
+        match exchanged {
+            Ok(()) => Ok(true),
+            Err(error) if is_unsupported(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -352,7 +353,7 @@ impl Storage {
     }
 
     pub(crate) fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.announce(StorageCall::Remove { path })?;
+        self.announce(StorageCall::RemoveAll { path })?;
         fs::remove_dir_all(path)
     }
 }
@@ -388,17 +389,17 @@ fn available(_: &Path) -> io::Result<Option<u64>> {
 }
 
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
-fn exchange(path: &Path, with: &Path) -> io::Result<bool> {
+fn exchange(path: &Path, with: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    use rustix::io::Errno;
-    match renameat_with(CWD, path, CWD, with, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(true),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    Ok(renameat_with(CWD, path, CWD, with, RenameFlags::EXCHANGE)?)
 }
 
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-fn exchange(_: &Path, _: &Path) -> io::Result<bool> {
-    Ok(false)
+fn exchange(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether a file system, or a system, has no such call.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }

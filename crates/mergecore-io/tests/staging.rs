@@ -320,6 +320,20 @@ fn an_old_output_is_not_taken_for_work_to_go_on_with() {
     assert_eq!(names(dir.path()), ["backup", "out"]);
 }
 
+/// Without its work, a journal would be believed of whatever comes into the work's place.
+#[test]
+fn a_journal_does_not_outlast_the_work() {
+    let dir = dir();
+    let output = dir.path().join("out");
+    let staged = stage(&output, false, "half");
+    fs::write(staged.journal_path(), "all done").unwrap();
+    staged.keep();
+    fs::remove_dir_all(staged.path()).unwrap();
+    drop(staged);
+    let staged = StagedDir::resume(&output, false, &Storage::new()).unwrap();
+    assert!(names(staged.path()).is_empty() && !staged.journal_path().exists());
+}
+
 /// Complete, but stopped before it had its name.
 #[test]
 fn a_complete_output_without_its_name_is_gone_on_with() {

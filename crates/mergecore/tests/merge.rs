@@ -9,6 +9,8 @@ mod cancel;
 mod card;
 #[path = "merge/check.rs"]
 mod check;
+#[path = "merge/disk.rs"]
+mod disk;
 #[path = "merge/errors/mod.rs"]
 mod errors;
 #[path = "merge/faults.rs"]

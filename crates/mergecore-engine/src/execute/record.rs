@@ -60,7 +60,8 @@ impl<'a> Record<'a> {
         let identity = Identity::of(plan, options);
         let path = staged.journal_path();
         let (journal, lines) = Journal::open(&path, &options.storage)?;
-        let done = found(&identity, &lines, staged, options)?;
+        let done = found(&identity, &lines, staged, options)?
+            .filter(|_| options.hash || files_are_whole(plan, staged));
         let record = |journal| {
             let written = Mutex::new(Written { journal, at: Instant::now() });
             Record { staged, hashed: options.hash, pending: Mutex::default(), written }
@@ -163,6 +164,15 @@ fn found(
         options.allow_nonfinite || outcome.notes.is_empty()
     });
     Ok(Some(done.collect()))
+}
+
+/// Whether the output's files are as long as they will be, which they are before a tensor is
+/// done. One that is gone would be made anew, and lines without hashes be believed of it.
+fn files_are_whole(plan: &MergePlan, staged: &StagedDir) -> bool {
+    plan.layout.shards().iter().all(|shard| {
+        let found = std::fs::symlink_metadata(staged.path().join(shard.file_name()));
+        found.is_ok_and(|found| found.is_file() && found.len() == shard.file_len())
+    })
 }
 
 impl Outcome {

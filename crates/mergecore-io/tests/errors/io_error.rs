@@ -519,8 +519,7 @@ fn commit() {
 #[test]
 fn old_output_left() {
     let (_dir, output) = output();
-    let refuses =
-        |call: &StorageCall<'_>| matches!(call, StorageCall::Remove { path } if path.is_dir());
+    let refuses = |call: &StorageCall<'_>| matches!(call, StorageCall::RemoveAll { .. });
     let storage = Refusing(refuses, io::ErrorKind::PermissionDenied).storage();
     let staged = StagedDir::resume(&output, true, &storage).unwrap();
     staged.write_file("config.json", br#"{"new": true}"#).unwrap();
@@ -543,7 +542,10 @@ fn name_not_synced() {
     let staged = StagedDir::resume(&output, true, &storage).unwrap();
     staged.write_file("config.json", br#"{"new": true}"#).unwrap();
     let error = staged.commit().unwrap_err();
-    assert!(matches!(&error, IoError::NameNotSynced { path, .. } if *path == output), "{error}");
+    let IoError::NameNotSynced { path, old: Some(old), .. } = &error else { panic!("{error}") };
+    assert_eq!(*path, output);
     assert_eq!(fs::read(output.join("config.json")).unwrap(), br#"{"new": true}"#);
-    says(&error, &["out is complete and in its place", "run `sync`"]);
+    assert_eq!(fs::read(old.join("config.json")).unwrap(), b"{}");
+    let old = format!("before you delete the output that it replaced, {}", old.display());
+    says(&error, &["out is complete and in its place", "run `sync`", &old]);
 }

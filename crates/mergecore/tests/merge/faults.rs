@@ -2,19 +2,21 @@
 //! the output is as it was before, or whole; and the same merge goes on to the same bytes.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fmt::Debug;
+use std::fs::{self, Permissions};
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use mergecore::{
-    EngineError, Error, IoError, MergeOptions, ProgressCallback, Storage, StorageCall, StorageHook,
-    verify,
+    EngineError, Error, IoError, MergeOptions, MergeReport, ProgressCallback, Storage, StorageCall,
+    StorageHook, verify,
 };
 
-use crate::support::{Folder, Random};
+use crate::disk::{Disk, Survive};
+use crate::support::{Folder, Random, shapes};
 
 /// Methods that compute, select, draw masks, and copy.
 const RECIPES: [(&str, &str); 4] = [
@@ -54,89 +56,81 @@ enum Fault {
     Stopped,
 }
 
-/// Counts calls, lets one fail, and remembers what a power failure could undo.
+/// Counts calls, lets one fail, and tells a disk of the others.
 struct Faulty {
     at: usize,
     fault: Option<Fault>,
     calls: AtomicUsize,
-    unsynced: Mutex<Unsynced>,
-}
-
-#[derive(Default)]
-struct Unsynced {
-    writes: BTreeMap<PathBuf, Vec<Range<u64>>>,
-    renames: Vec<(PathBuf, PathBuf)>,
+    /// The first call that is counted.
+    first: fn(&StorageCall<'_>) -> bool,
+    counts: AtomicBool,
+    exchanges: bool,
+    disk: Option<Arc<Mutex<Disk>>>,
 }
 
 impl Faulty {
-    fn new(at: usize, fault: Option<Fault>) -> Arc<Self> {
-        let (calls, unsynced) = (AtomicUsize::new(0), Mutex::default());
-        Arc::new(Faulty { at, fault, calls, unsynced })
+    fn from(self, first: fn(&StorageCall<'_>) -> bool) -> Self {
+        Faulty { first, ..self }
     }
 
-    fn options(self: &Arc<Self>, options: &MergeOptions) -> MergeOptions {
-        MergeOptions { storage: Storage::with_hook(self.clone()), ..options.clone() }
+    fn on(self, disk: &Arc<Mutex<Disk>>) -> Self {
+        Faulty { disk: Some(Arc::clone(disk)), ..self }
+    }
+
+    /// What becomes of the next call.
+    fn fate(&self, call: &StorageCall<'_>) -> io::Result<()> {
+        let counts = self.counts.fetch_or((self.first)(call), Ordering::Relaxed);
+        if !counts && !(self.first)(call) {
+            return Ok(());
+        }
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        match self.fault {
+            Some(Fault::Refused(code)) if number == self.at => {
+                Err(io::Error::from_raw_os_error(code))
+            }
+            Some(Fault::Stopped) if number >= self.at => {
+                if let (true, StorageCall::RemoveAll { path }) = (number == self.at, call) {
+                    self.remove_half(path);
+                }
+                Err(io::Error::other("the process was stopped"))
+            }
+            _ if !self.exchanges && matches!(call, StorageCall::Exchange { .. }) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As a process does that is stopped meanwhile.
+    fn remove_half(&self, dir: &Path) {
+        let files: Vec<PathBuf> = tree(dir).into_keys().collect();
+        for file in &files[..files.len() / 2] {
+            let path = &dir.join(file);
+            self.tell(&StorageCall::Remove { path });
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    fn tell(&self, call: &StorageCall<'_>) {
+        if let Some(disk) = &self.disk {
+            disk.lock().unwrap().before(call);
+        }
     }
 }
 
 impl StorageHook for Faulty {
     fn before(&self, call: &StorageCall<'_>) -> io::Result<()> {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        match self.fault {
-            Some(Fault::Refused(code)) if number == self.at => {
-                return Err(io::Error::from_raw_os_error(code));
-            }
-            Some(Fault::Stopped) if number >= self.at => {
-                return Err(io::Error::other("the process was stopped"));
-            }
-            _ => {}
-        }
-        let mut unsynced = self.unsynced.lock().unwrap();
-        let path = call.path().to_owned();
-        match call {
-            StorageCall::Write { bytes, .. } | StorageCall::Copy { bytes, .. } => {
-                unsynced.writes.entry(path).or_default().push(bytes.clone());
-            }
-            StorageCall::Rename { to, .. } => unsynced.renames.push((path, (*to).to_owned())),
-            StorageCall::Sync { .. } => {
-                unsynced.writes.remove(&path);
-                unsynced.renames.retain(|(_, to)| to.parent() != Some(&*path));
-            }
-            _ => {}
-        }
+        self.fate(call)?;
+        self.tell(call);
         Ok(())
     }
 }
 
-impl Unsynced {
-    /// Undoes some of it, as a machine may that loses power.
-    fn lose(&self, random: &mut Random) {
-        for (from, to) in self.renames.iter().rev() {
-            if random.below(2) == 0 && !from.exists() && to.exists() {
-                fs::rename(to, from).unwrap();
-            }
-        }
-        for (path, ranges) in &self.writes {
-            let Ok(mut content) = fs::read(path) else { continue };
-            for range in ranges {
-                let range = range.start as usize..(range.end as usize).min(content.len());
-                match random.below(3) {
-                    0 if range.start < range.end => content[range].fill(0),
-                    1 if random.below(8) == 0 => content.truncate(range.start),
-                    _ => {}
-                }
-            }
-            match random.below(10) {
-                0 => fs::remove_file(path).unwrap(),
-                _ => fs::write(path, content).unwrap(),
-            }
-        }
-    }
-}
+type Tree = BTreeMap<PathBuf, Vec<u8>>;
 
 /// Every file below a directory with its content; nothing where there is none.
-fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut tree = BTreeMap::new();
+fn tree(dir: &Path) -> Tree {
+    let mut tree = Tree::new();
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let path = entry.unwrap().path();
         match path.is_dir() {
@@ -149,9 +143,28 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     tree
 }
 
-fn super_tree(path: &Path, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+fn super_tree(path: &Path, dir: &Path) -> Tree {
     let name = path.strip_prefix(dir).unwrap();
     tree(path).into_iter().map(|(file, content)| (name.join(file), content)).collect()
+}
+
+/// What lies where the output is to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Before {
+    Nothing,
+    /// Nor are there the directories above it.
+    NoDirectory,
+    Empty,
+    /// What another merge has made.
+    Old,
+    /// The same, where two names cannot be exchanged.
+    OldToMove,
+}
+
+impl Before {
+    fn is_there(self) -> bool {
+        !matches!(self, Before::Nothing | Before::NoDirectory)
+    }
 }
 
 /// A merge, what it gives, and what lies at its output before.
@@ -159,82 +172,167 @@ struct Case {
     folder: Folder,
     recipe: &'static str,
     options: MergeOptions,
+    before: Before,
     /// The output where nothing goes wrong.
-    right: BTreeMap<PathBuf, Vec<u8>>,
+    right: Tree,
     /// What is at the output's place before.
-    old: BTreeMap<PathBuf, Vec<u8>>,
+    old: Tree,
     calls: usize,
+    /// Of every input's file its bytes, time of writing and permissions.
+    inputs: BTreeMap<PathBuf, (Vec<u8>, SystemTime, Permissions)>,
 }
 
+const OLD: &str =
+    "merge_method: linear\nmodels: [{model: DIR/a}, {model: DIR/b}]\nparameters: {weight: 0.5}";
+
 impl Case {
-    fn new(recipe: &'static str, options: MergeOptions, replaces: bool) -> Self {
+    fn new(recipe: &'static str, options: MergeOptions, before: Before) -> Self {
         let folder = Folder::in_memory();
-        folder.write_random(41);
+        // Small: it is merged tens of thousands of times. One tensor takes two blocks.
+        let mut shapes = shapes();
+        shapes.retain(|(name, _)| name != "model.block");
+        let large = shapes.iter_mut().filter(|(_, shape)| shape[..] == [331, 461]);
+        large.for_each(|(_, shape)| *shape = vec![331, 60]);
+        folder.write_random_of(41, &shapes);
         fs::write(folder.path("base/tokenizer.json"), "{}").unwrap();
         fs::write(folder.path("a/generation_config.json"), "{}").unwrap();
-        let options = MergeOptions { max_shard_bytes: 200_000, overwrite: replaces, ..options };
-        let counter = Faulty::new(0, None);
-        folder.merge_with(recipe, "out", &counter.options(&options)).unwrap();
-        let right = tree(&folder.path("out"));
-        fs::remove_dir_all(folder.path("out")).unwrap();
-        let calls = counter.calls.load(Ordering::Relaxed);
-        let case = Case { folder, recipe, options, right, old: BTreeMap::new(), calls };
-        if replaces { Case { old: case.put_old(), ..case } } else { case }
+        fs::create_dir(folder.path("disk")).unwrap();
+        let replaces = matches!(before, Before::Old | Before::OldToMove);
+        let mut old = Tree::new();
+        if replaces {
+            let options = MergeOptions { max_shard_bytes: 120_000, ..options.clone() };
+            folder.merge_with(OLD, "disk/out", &options).unwrap();
+            old = tree(&folder.path("disk/out"));
+        }
+        let options = MergeOptions { max_shard_bytes: 80_000, overwrite: replaces, ..options };
+        let (right, calls, inputs) = (Tree::new(), 0, inputs(&folder));
+        let mut case = Case { folder, recipe, options, before, right, old, calls, inputs };
+        case.clean();
+        let counter = Arc::new(case.faulty(0, None));
+        case.merge(counter.clone()).unwrap();
+        case.calls = counter.calls.load(Ordering::Relaxed);
+        case.right = tree(&case.out());
+        case.clean();
+        case
     }
 
-    fn put_old(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        fs::create_dir(self.folder.path("out")).unwrap();
-        fs::write(self.folder.path("out/config.json"), "{}").unwrap();
-        fs::write(self.folder.path("out/model.safetensors"), "what was there before").unwrap();
-        tree(&self.folder.path("out"))
+    fn out(&self) -> PathBuf {
+        self.folder.path(match self.before {
+            Before::NoDirectory => "disk/a/b/out",
+            _ => "disk/out",
+        })
     }
 
-    /// Merges with a fault; yields its result and what a power failure could undo.
-    fn merge(&self, faulty: &Arc<Faulty>) -> Result<(), Error> {
-        let options = faulty.options(&self.options);
-        self.folder.merge_with(self.recipe, "out", &options).map(|_| ())
+    fn partial(&self) -> PathBuf {
+        self.out().with_file_name(".out.mergecore-partial")
+    }
+
+    fn disk(&self) -> Arc<Mutex<Disk>> {
+        Arc::new(Mutex::new(Disk::new(&self.folder.path("disk"))))
+    }
+
+    fn faulty(&self, at: usize, fault: impl Into<Option<Fault>>) -> Faulty {
+        Faulty {
+            at,
+            fault: fault.into(),
+            calls: AtomicUsize::new(0),
+            first: |_| true,
+            counts: AtomicBool::new(false),
+            exchanges: self.before != Before::OldToMove,
+            disk: None,
+        }
+    }
+
+    /// Stops the process after so many calls that change something.
+    fn stopped(&self, at: usize) -> Faulty {
+        self.faulty(at, Fault::Stopped).from(|call| call.changes_something())
+    }
+
+    /// Merges with a fault.
+    fn merge(&self, faulty: impl Into<Arc<Faulty>>) -> Result<MergeReport, Error> {
+        self.merge_with(faulty, &self.options)
+    }
+
+    /// Merges with a fault, over whatever an earlier one has made.
+    fn merge_again(&self, faulty: impl Into<Arc<Faulty>>) -> Result<MergeReport, Error> {
+        self.merge_with(faulty, &MergeOptions { overwrite: true, ..self.options.clone() })
+    }
+
+    fn merge_with(
+        &self,
+        faulty: impl Into<Arc<Faulty>>,
+        options: &MergeOptions,
+    ) -> Result<MergeReport, Error> {
+        let storage = Storage::with_hook(faulty.into());
+        self.run(&MergeOptions { storage, ..options.clone() })
+    }
+
+    fn run(&self, options: &MergeOptions) -> Result<MergeReport, Error> {
+        mergecore::merge(&self.folder.recipe(self.recipe)?, self.out(), options)
     }
 
     /// The output must be what it was before or what it should be; yields whether it is the
     /// latter.
-    fn check_output(&self, at: usize) -> bool {
-        let out = tree(&self.folder.path("out"));
+    fn check_output(&self, at: impl Debug) -> bool {
+        let out = tree(&self.out());
         if out == self.right {
             return true;
         }
-        assert!(out == self.old, "call {at}: {:?}", out.keys());
-        assert_eq!(self.folder.path("out").exists(), !self.old.is_empty(), "call {at}");
+        if self.before == Before::OldToMove && !self.out().exists() {
+            assert!(tree(&self.partial().join("old")) == self.old, "{at:?}");
+            return false;
+        }
+        assert!(out == self.old, "{at:?}: {:?}", out.keys());
+        assert_eq!(self.out().exists(), self.before.is_there(), "{at:?}");
         false
     }
 
     /// The same merge again must give what it should; yields how many tensors it took over.
-    fn go_on(&self, at: usize) -> usize {
-        let options = MergeOptions { overwrite: true, ..self.options.clone() };
-        let report = self.folder.merge_with(self.recipe, "out", &options);
-        let report = report.unwrap_or_else(|error| panic!("call {at}: {error}"));
-        let out = tree(&self.folder.path("out"));
-        let names = |tree: &BTreeMap<PathBuf, Vec<u8>>| tree.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(&out), names(&self.right), "call {at}");
+    fn go_on(&self, at: impl Debug) -> usize {
+        let report = self.merge_again(self.faulty(0, None));
+        let report = report.unwrap_or_else(|error| panic!("{at:?}: {error}"));
+        let out = tree(&self.out());
+        let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&out), names(&self.right), "{at:?}");
         for (name, content) in &self.right {
-            assert!(out[name] == *content, "call {at}: {} differs", name.display());
+            assert!(out[name] == *content, "{at:?}: {} differs", name.display());
         }
         self.clean();
         report.resumed
     }
 
-    /// As before the merge.
+    /// Whatever was merged, and however it ended.
+    fn check_inputs(&self) {
+        assert!(inputs(&self.folder) == self.inputs, "an input was written to");
+    }
+
+    /// As before the merge. Beside the output there is nothing to clean away.
     fn clean(&self) {
-        fs::remove_dir_all(self.folder.path("out")).unwrap();
-        let partial = self.folder.path(".out.mergecore-partial");
-        if partial.exists() {
-            fs::remove_dir_all(partial).unwrap();
+        let _ = fs::remove_dir_all(self.out());
+        let _ = fs::remove_dir_all(self.partial());
+        assert_eq!(self.folder.names(), ["a", "b", "base", "disk"]);
+        assert_eq!(tree(&self.folder.path("disk")), Tree::new());
+        fs::remove_dir_all(self.folder.path("disk")).unwrap();
+        fs::create_dir(self.folder.path("disk")).unwrap();
+        if self.before.is_there() {
+            fs::create_dir(self.out()).unwrap();
         }
-        let names = self.folder.names();
-        assert_eq!(names, ["a", "b", "base"]);
-        if !self.old.is_empty() {
-            self.put_old();
+        for (name, content) in &self.old {
+            fs::write(self.out().join(name), content).unwrap();
         }
     }
+}
+
+fn inputs(folder: &Folder) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime, Permissions)> {
+    let dirs = ["a", "b", "base"].map(|name| folder.path(name));
+    let paths = dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap());
+    let input = |path: PathBuf| {
+        let metadata = fs::metadata(&path).unwrap();
+        let about =
+            (fs::read(&path).unwrap(), metadata.modified().unwrap(), metadata.permissions());
+        (path, about)
+    };
+    paths.map(|entry| input(entry.unwrap().path())).collect()
 }
 
 fn options(threads: usize, hash: bool) -> MergeOptions {
@@ -243,10 +341,16 @@ fn options(threads: usize, hash: bool) -> MergeOptions {
 
 /// Merges with and without hashes, to a new output and over an old one.
 fn cases() -> impl Iterator<Item = (String, Case)> {
-    let ways = [(true, false), (false, true), (true, true), (false, false)];
-    RECIPES.into_iter().enumerate().flat_map(move |(index, (name, recipe))| {
-        ways.into_iter().skip(index % 2 * 2).take(2).map(move |(hash, replaces)| {
-            (format!("{name}, {hash}, {replaces}"), Case::new(recipe, options(1, hash), replaces))
+    let ways = [
+        [(true, Before::Nothing), (false, Before::Old)],
+        [(true, Before::Old), (false, Before::Nothing)],
+        [(true, Before::OldToMove), (false, Before::NoDirectory)],
+        [(true, Before::Empty), (false, Before::OldToMove)],
+    ];
+    RECIPES.into_iter().zip(ways).flat_map(move |((name, recipe), ways)| {
+        ways.into_iter().map(move |(hash, before)| {
+            let case = Case::new(recipe, options(1, hash), before);
+            (format!("{name}, {hash}, {before:?}"), case)
         })
     })
 }
@@ -257,11 +361,11 @@ fn every_call_refused() {
     for (name, case) in cases() {
         for at in 0..case.calls {
             let code = REFUSALS[at % REFUSALS.len()];
-            let result = case.merge(&Faulty::new(at, Some(Fault::Refused(code))));
+            let result = case.merge(case.faulty(at, Fault::Refused(code)));
             faults += 1;
-            let complete = case.check_output(at);
+            let complete = case.check_output((&name, at));
             match result {
-                Ok(()) => assert!(complete, "{name}, call {at}"),
+                Ok(_) => assert!(complete, "{name}, call {at}"),
                 Err(error) => {
                     refused += 1;
                     let text = error.to_string();
@@ -271,10 +375,11 @@ fn every_call_refused() {
                     assert!(text.contains(dir.to_str().unwrap()), "{name}, call {at}: {text}");
                 }
             }
-            let kept = case.go_on(at);
+            let kept = case.go_on((&name, at));
             resumed += kept;
             unhashed += if case.options.hash { 0 } else { kept };
         }
+        case.check_inputs();
     }
     println!(
         "{faults} calls refused: {refused} merges failed, 0 outputs wrong, {resumed} tensors taken over"
@@ -284,54 +389,200 @@ fn every_call_refused() {
     assert!(resumed > faults && unhashed > 0, "{resumed}, {unhashed} in {faults}");
 }
 
+/// Those that people meet, in the middle of the work, with what is said of them.
+#[cfg(target_os = "linux")] // where the codes mean that
+#[test]
+fn refusals_name_the_file_and_what_to_do() {
+    type Call = fn(&StorageCall<'_>) -> bool;
+    let read: Call = |call| matches!(call, StorageCall::Read { path, bytes } if path.ends_with("a/model.safetensors") && bytes.start > 50_000);
+    let write: Call = |call| matches!(call, StorageCall::Write { path, bytes } if path.ends_with("model-00003-of-00004.safetensors") && bytes.start > 8_000);
+    let sync: Call = |call| matches!(call, StorageCall::Sync { path } if path.ends_with("model-00003-of-00004.safetensors"));
+    let make: Call = |call| matches!(call, StorageCall::CreateDirectory { path } if path.ends_with(".out.mergecore-partial"));
+    let refusals = [
+        (read, 5, "a/model.safetensors: Input/output error", true),
+        (write, 5, "cannot write ", true),
+        (write, 28, "No space left on device (os error 28); free some space", true),
+        (write, 122, "Disk quota exceeded (os error 122); free some space", true),
+        // What the system could not write then, it may take for written afterwards.
+        (sync, 5, "cannot sync ", false),
+        (make, 30, "Read-only file system (os error 30); choose a place that can be", false),
+        (make, 13, "Permission denied (os error 13); check who may", false),
+    ];
+    for hash in [true, false] {
+        let case = Case::new(RECIPES[0].1, options(1, hash), Before::Old);
+        for (call, code, said, kept) in refusals {
+            let refused = case.merge(case.faulty(0, Fault::Refused(code)).from(call));
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains(said), "{code}: {error}");
+            assert!(error.contains("safetensors") || error.contains("partial"), "{code}: {error}");
+            assert!(!case.check_output(code));
+            assert_eq!(case.go_on(code) > 0, kept, "{code}: {error}");
+        }
+    }
+}
+
 #[test]
 fn the_process_stopped_at_every_call() {
     let (mut faults, mut resumed) = (0, 0);
     for (name, case) in cases() {
         for at in 0..case.calls {
-            let stopped = case.merge(&Faulty::new(at, Some(Fault::Stopped)));
+            let stopped = case.merge(case.faulty(at, Fault::Stopped));
             faults += 1;
-            assert!(case.check_output(at) || stopped.is_err(), "{name}, call {at}");
-            resumed += case.go_on(at);
+            assert!(case.check_output((&name, at)) || stopped.is_err(), "{name}, call {at}");
+            resumed += case.go_on((&name, at));
         }
+        case.check_inputs();
     }
     println!("stopped at {faults} calls: 0 outputs wrong, {resumed} tensors taken over");
     assert!(resumed > 0);
 }
 
+/// How often the power failed, what was found, and how many tensors were taken over.
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    old: usize,
+    new: usize,
+    resumed: usize,
+}
+
+impl Failures {
+    /// The power fails after a merge, each time with another part of what was not synced lost.
+    /// If the merge has ended well, the new output must be found. What goes on with the rest is
+    /// stopped now and then.
+    fn after(
+        &mut self,
+        case: &Case,
+        merged: Result<MergeReport, Error>,
+        disk: &Mutex<Disk>,
+        at: impl Debug,
+        random: &mut Random,
+    ) {
+        let mut disk = disk.lock().unwrap();
+        disk.power_off();
+        for survive in [Survive::Nothing, Survive::Everything, Survive::Some] {
+            disk.power_on(survive, random);
+            let is_new = case.check_output((&at, survive));
+            assert!(is_new || merged.is_err(), "{at:?}, {survive:?}");
+            *(if is_new { &mut self.new } else { &mut self.old }) += 1;
+            if random.below(3) == 0 {
+                let _ = case.merge_again(case.stopped(random.below(40)));
+                case.check_output((&at, survive));
+            }
+            self.resumed += case.go_on((&at, survive));
+            self.count += 1;
+            if disk.is_synced() {
+                break;
+            }
+        }
+    }
+
+    fn print(&self, when: &str) {
+        let Failures { count, old, new, resumed } = self;
+        println!("power lost {count} times {when}: 0 outputs wrong, {resumed} tensors taken over");
+        assert!(*old > 0 && *new > 0 && *resumed > 0, "{old}, {new}, {resumed}");
+    }
+}
+
 #[test]
 fn power_lost_at_every_call() {
     let mut random = Random::new(43);
-    let (mut faults, mut resumed) = (0, 0);
+    let mut failures = Failures::default();
     for (name, case) in cases() {
-        for at in 0..case.calls {
-            let faulty = Faulty::new(at, Some(Fault::Stopped));
-            let stopped = case.merge(&faulty);
-            faulty.unsynced.lock().unwrap().lose(&mut random);
-            faults += 1;
-            assert!(case.check_output(at) || stopped.is_err(), "{name}, call {at}");
-            resumed += case.go_on(at);
+        for at in (0..case.calls).chain([usize::MAX]) {
+            let disk = case.disk();
+            let merged = case.merge(case.faulty(at, Fault::Stopped).on(&disk));
+            failures.after(&case, merged, &disk, (&name, at), &mut random);
         }
     }
-    println!("power lost at {faults} calls: 0 outputs wrong, {resumed} tensors taken over");
+    failures.print("at a call");
+}
+
+/// After an error there is work to go on with, or none; or only something small is missing.
+#[test]
+fn power_lost_after_every_refused_call() {
+    let mut random = Random::new(45);
+    let mut failures = Failures::default();
+    for (name, case) in cases() {
+        for at in 0..case.calls {
+            let disk = case.disk();
+            let faulty = case.faulty(at, Fault::Refused(5)).from(|call| call.changes_something());
+            let merged = case.merge(faulty.on(&disk));
+            failures.after(&case, merged, &disk, (&name, at), &mut random);
+        }
+    }
+    failures.print("after an error");
+}
+
+/// A merge goes on with what an error has left and is stopped while it gives the output its name;
+/// the next one clears up after it and begins its own work, until the power fails.
+#[test]
+fn power_lost_after_a_stop_in_the_commit() {
+    let mut random = Random::new(46);
+    let mut failures = Failures::default();
+    let is_commit = |call: &StorageCall<'_>| matches!(call, StorageCall::Rename { path, .. } if path.ends_with("output"));
+    for (name, case) in cases() {
+        for first in 0.. {
+            let mut ended = false;
+            for second in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 17, 20, 30] {
+                let at = (&name, first, second);
+                let disk = case.disk();
+                let refused = case.faulty(case.calls / 2, Fault::Refused(5));
+                case.merge(refused.on(&disk)).unwrap_err();
+                let stopped = case.faulty(first, Fault::Stopped).from(is_commit);
+                ended = case.merge(stopped.on(&disk)).is_ok();
+                case.check_output(at);
+                let merged = case.merge_again(case.stopped(second).on(&disk));
+                failures.after(&case, merged, &disk, at, &mut random);
+            }
+            if ended {
+                break;
+            }
+        }
+    }
+    failures.print("after a stop in the commit");
+}
+
+/// Without hashes, discarded work would be believed if its journal came back without it.
+#[test]
+fn power_lost_after_a_restart() {
+    let case = Case::new(RECIPES[0].1, options(1, false), Before::Nothing);
+    let mut random = Random::new(47);
+    for at in 0..24 {
+        let disk = case.disk();
+        let refused = case.faulty(case.calls * 6 / 10, Fault::Refused(5));
+        case.merge(refused.on(&disk)).unwrap_err();
+        let restart = MergeOptions { restart: true, ..case.options.clone() };
+        case.merge_with(case.stopped(at).on(&disk), &restart).unwrap_err();
+        let mut disk = disk.lock().unwrap();
+        disk.power_off();
+        for round in 0..6 {
+            disk.power_on(Survive::Some, &mut random);
+            case.merge(case.stopped(20)).unwrap_err();
+            case.go_on((at, round));
+        }
+    }
 }
 
 #[test]
 fn stopped_again_and_again_with_many_threads() {
     let mut random = Random::new(44);
     for (name, recipe) in RECIPES {
-        let case = Case::new(recipe, options(4, true), false);
+        let case = Case::new(recipe, options(4, true), Before::Nothing);
         for round in 0..10 {
             for _ in 0..6 {
-                let faulty = Faulty::new(random.below(case.calls), Some(Fault::Stopped));
-                let stopped = case.merge(&faulty);
-                faulty.unsynced.lock().unwrap().lose(&mut random);
-                if case.check_output(round) || stopped.is_ok() {
+                let disk = case.disk();
+                let faulty = case.faulty(random.below(case.calls), Fault::Stopped).on(&disk);
+                let stopped = case.merge(faulty);
+                let mut disk = disk.lock().unwrap();
+                disk.power_off();
+                disk.power_on(Survive::Some, &mut random);
+                if case.check_output((name, round)) || stopped.is_ok() {
                     break;
                 }
             }
-            assert!(case.folder.path("out").exists() || case.go_on(round) < usize::MAX, "{name}");
-            if case.folder.path("out").exists() {
+            assert!(case.out().exists() || case.go_on((name, round)) < usize::MAX, "{name}");
+            if case.out().exists() {
                 case.clean();
             }
         }
@@ -341,16 +592,15 @@ fn stopped_again_and_again_with_many_threads() {
 /// What another merge has left is not touched, unless it is to be.
 #[test]
 fn another_merge_says_what_has_changed() {
-    let case = Case::new(RECIPES[0].1, options(1, true), false);
+    let case = Case::new(RECIPES[0].1, options(1, true), Before::Nothing);
     let Case { folder, recipe, options, .. } = &case;
-    let stop = |at| case.merge(&Faulty::new(at, Some(Fault::Refused(5)))).unwrap_err();
-    stop(case.calls * 9 / 10);
-    let left = tree(&folder.path(".out.mergecore-partial"));
+    case.merge(case.faulty(case.calls * 9 / 10, Fault::Refused(5))).unwrap_err();
+    let left = tree(&case.partial());
     assert!(left.contains_key(Path::new("journal")));
     let refused = |recipe: &str, options: &MergeOptions| {
-        let error = folder.merge_with(recipe, "out", options).unwrap_err();
+        let error = folder.merge_with(recipe, "disk/out", options).unwrap_err();
         assert!(matches!(error, Error::Merge(EngineError::PartialDiffers { .. })), "{error}");
-        let now = tree(&folder.path(".out.mergecore-partial"));
+        let now = tree(&case.partial());
         let without_lock = |mut tree: BTreeMap<_, _>| {
             tree.remove(Path::new("lock"));
             tree
@@ -367,7 +617,7 @@ fn another_merge_says_what_has_changed() {
     );
     let text = refused(recipe, &MergeOptions { hash: false, ..options.clone() });
     assert!(text.contains("--no-hash was not given and is"), "{text}");
-    let text = refused(recipe, &MergeOptions { max_shard_bytes: 100_000, ..options.clone() });
+    let text = refused(recipe, &MergeOptions { max_shard_bytes: 30_000, ..options.clone() });
     assert!(text.contains("--out-shard-size"), "{text}");
     let weights = folder.path("b/model.safetensors");
     let modified = fs::metadata(&weights).unwrap().modified().unwrap();
@@ -378,21 +628,20 @@ fn another_merge_says_what_has_changed() {
     touch(modified);
 
     let restart = MergeOptions { seed: 5, restart: true, ..options.clone() };
-    let report = folder.merge_with(recipe, "out", &restart).unwrap();
+    let report = folder.merge_with(recipe, "disk/out", &restart).unwrap();
     assert_eq!(report.resumed, 0);
-    assert!(verify(folder.path("out"), options).unwrap().is_right());
+    assert!(verify(case.out(), options).unwrap().is_right());
 }
 
 /// Partial work that somebody has tampered with is done again.
 #[test]
 fn partial_work_is_looked_through() {
-    let case = Case::new(RECIPES[0].1, options(1, true), false);
-    let stop =
-        || case.merge(&Faulty::new(case.calls * 9 / 10, Some(Fault::Refused(5)))).unwrap_err();
+    let case = Case::new(RECIPES[0].1, options(1, true), Before::Nothing);
+    let stop = || case.merge(case.faulty(case.calls * 9 / 10, Fault::Refused(5))).unwrap_err();
     stop();
     let all = case.go_on(0);
     stop();
-    let partial = case.folder.path(".out.mergecore-partial/output");
+    let partial = case.partial().join("output");
     for entry in fs::read_dir(partial).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "safetensors") {
@@ -476,7 +725,7 @@ impl StorageHook for Meddler {
 
 #[test]
 fn an_input_that_changes_meanwhile() {
-    let case = Case::new(RECIPES[0].1, options(1, true), false);
+    let case = Case::new(RECIPES[0].1, options(1, true), Before::Nothing);
     let path = case.folder.path("a/model.safetensors");
     let content = fs::read(&path).unwrap();
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
@@ -515,7 +764,7 @@ fn an_input_that_changes_meanwhile() {
             };
             let storage = Storage::with_hook(Arc::new(meddler));
             let options = MergeOptions { storage, ..case.options.clone() };
-            let error = case.folder.merge_with(case.recipe, "out", &options).unwrap_err();
+            let error = case.run(&options).unwrap_err();
             let kind = matches!(
                 &error,
                 Error::Merge(EngineError::Io(IoError::Changed { .. } | IoError::Shrunk { .. }))
@@ -526,20 +775,20 @@ fn an_input_that_changes_meanwhile() {
                 if text == "short" { ["became shorter", "bytes and has 99"] } else { [text; 2] };
             assert!(texts.iter().any(|text| error.to_string().contains(text)), "{error}");
             assert!(error.to_string().contains("a/model.safetensors"), "{error}");
-            assert!(!case.folder.path("out").exists());
+            assert!(!case.out().exists());
             fs::write(&path, &content).unwrap();
             fs::File::open(&path).unwrap().set_modified(modified).unwrap();
-            let _ = fs::remove_dir_all(case.folder.path(".out.mergecore-partial"));
+            let _ = fs::remove_dir_all(case.partial());
         }
     }
 }
 
 #[test]
 fn a_second_merge_to_one_output_fails_at_once_and_names_the_first() {
-    let case = Case::new(RECIPES[0].1, options(2, true), false);
+    let case = Case::new(RECIPES[0].1, options(2, true), Before::Nothing);
     let error = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&error);
-    let (config, out) = (case.folder.recipe(case.recipe).unwrap(), case.folder.path("out"));
+    let (config, out) = (case.folder.recipe(case.recipe).unwrap(), case.out());
     let progress = ProgressCallback::new(move |_| {
         let mut seen = seen.lock().unwrap();
         if seen.is_none() {
@@ -547,7 +796,7 @@ fn a_second_merge_to_one_output_fails_at_once_and_names_the_first() {
         }
     });
     let first = MergeOptions { progress: Some(progress), ..case.options.clone() };
-    case.folder.merge_with(case.recipe, "out", &first).unwrap();
+    case.run(&first).unwrap();
     assert!(case.check_output(0));
     let error = error.lock().unwrap().take().unwrap().to_string();
     let holder = format!("process {} on ", std::process::id());
@@ -556,24 +805,29 @@ fn a_second_merge_to_one_output_fails_at_once_and_names_the_first() {
 
 #[test]
 fn a_disk_that_is_too_small_is_seen_before_anything_is_written() {
-    let case = Case::new(RECIPES[0].1, options(1, true), false);
+    let case = Case::new(RECIPES[0].1, options(1, true), Before::Nothing);
     let exact: usize = case.right.values().map(Vec::len).sum();
     let plan = mergecore::plan(&case.folder.recipe(case.recipe).unwrap(), &case.options).unwrap();
-    assert_eq!(plan.output_bytes(case.folder.path("out"), &case.options).unwrap(), exact as u64);
+    assert_eq!(plan.output_bytes(case.out(), &case.options).unwrap(), exact as u64);
 }
 
-/// Without hashes, what the journal says holds for the files that it was said of.
+/// Without hashes, what the journal says holds for the files that it was said of: not for those
+/// that a merge, stopped itself, has made in their place.
 #[test]
 fn unhashed_work_whose_files_are_gone_is_done_again() {
-    let case = Case::new(RECIPES[0].1, options(1, false), false);
+    let case = Case::new(RECIPES[0].1, options(1, false), Before::Nothing);
     // While it writes: a sync that failed would leave nothing.
-    let stop =
-        || case.merge(&Faulty::new(case.calls * 6 / 10, Some(Fault::Refused(5)))).unwrap_err();
+    let stop = || case.merge(case.faulty(case.calls * 6 / 10, Fault::Refused(5))).unwrap_err();
     stop();
-    let all = case.go_on(0);
-    stop();
-    let partial = case.folder.path(".out.mergecore-partial/output");
-    fs::remove_file(partial.join("model-00001-of-00003.safetensors")).unwrap();
-    let some = case.go_on(0);
-    assert!(some < all, "{some} of {all}");
+    assert!(case.go_on(0) > 0);
+    for stopped in [false, true] {
+        stop();
+        let partial = case.partial().join("output");
+        fs::remove_file(partial.join("model-00001-of-00004.safetensors")).unwrap();
+        if stopped {
+            case.merge(case.stopped(40)).unwrap_err();
+            assert_eq!(fs::read_dir(&partial).unwrap().count(), 5, "all files, and the index");
+        }
+        assert_eq!(case.go_on(stopped), 0);
+    }
 }

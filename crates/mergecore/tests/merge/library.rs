@@ -2,7 +2,7 @@
 //! threads of its own.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -395,6 +395,119 @@ fn a_panic_of_a_callback_is_the_callers() {
     assert!(folder.merge_with(TIES, "panics", &threads(3)).unwrap().resumed > 0);
     folder.merge_with(TIES, "expected", &threads(3)).unwrap();
     assert!(folder.read("panics") == folder.read("expected"));
+}
+
+/// `sum`, whose kernel panics when a counter of its scan's or its apply's tiles comes to an end.
+#[derive(Debug, Clone, Default)]
+struct Panicking {
+    scanned: Arc<Countdown>,
+    applied: Arc<Countdown>,
+}
+
+/// How many tiles are left; none counts for no end.
+#[derive(Debug, Default)]
+struct Countdown(AtomicUsize);
+
+impl Countdown {
+    fn set(&self, tiles: usize) {
+        self.0.store(tiles, Ordering::Relaxed);
+    }
+
+    fn count(&self, what: &str) {
+        let left =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        assert!(left != Ok(1), "the {what} panics");
+    }
+}
+
+impl Method for Panicking {
+    fn name(&self) -> &str {
+        "panicking"
+    }
+
+    fn title(&self) -> &str {
+        "Panicking"
+    }
+
+    fn inputs(&self) -> Inputs {
+        Inputs { base: false, models: 2..=2 }
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        &[]
+    }
+
+    fn bind(&self, _: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Kernel for Panicking {
+    fn first(&self, _: Extent) -> Result<Step, KernelError> {
+        Ok(Step::scan(self.clone()))
+    }
+}
+
+impl Scan for Panicking {
+    type Partial = ();
+
+    fn empty(&self) {}
+
+    fn fold(&self, (): &mut (), _: &mut Tile<'_>) {
+        self.scanned.count("scan");
+    }
+
+    fn combine(&self, (): &mut (), (): ()) {}
+
+    fn finish(self: Box<Self>, (): ()) -> Result<Step, KernelError> {
+        Ok(Step::apply(*self))
+    }
+}
+
+impl Apply for Panicking {
+    fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
+        self.applied.count("apply");
+        let sums = tile.input(0).iter().zip(tile.input(1)).map(|(a, b)| a + b);
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum);
+    }
+}
+
+/// A method of one's own, in the middle of its work: over an old output, which stays.
+#[test]
+fn a_panic_of_a_kernel_is_the_callers() {
+    const RECIPE: &str =
+        "merge_method: panicking\ndtype: float32\nmodels: [{model: DIR/a}, {model: DIR/b}]";
+    let folder = Folder::new();
+    folder.write_random(40);
+    let (method, mut registry) = (Panicking::default(), mergecore::builtin_methods());
+    registry.register(method.clone());
+    within_a_minute(move || {
+        let merge = |out: &str, count: usize| {
+            let options = MergeOptions { max_memory: Some(1), ..threads(count) };
+            mergecore::merge_with(&folder.recipe(RECIPE)?, &registry, folder.path(out), &options)
+        };
+        merge("expected", 2).unwrap();
+        folder.merge_with(TIES, "out", &threads(2)).unwrap();
+        let old = folder.read("out");
+        for (count, part) in [(1, "scan"), (1, "apply"), (3, "scan"), (3, "apply")] {
+            let tiles = if part == "scan" { &method.scanned } else { &method.applied };
+            tiles.set(9);
+            let panicked = std::panic::AssertUnwindSafe(|| merge("out", count));
+            let panic = std::panic::catch_unwind(panicked).unwrap_err();
+            let text = panic.downcast_ref::<String>().unwrap();
+            assert_eq!(*text, format!("the {part} panics"));
+            assert!(folder.read("out") == old);
+            assert_eq!(
+                folder.names(),
+                [".out.mergecore-partial", "a", "b", "base", "expected", "out"]
+            );
+            // With its panic gone, the merge goes on.
+            let report = merge("out", count).unwrap();
+            assert!(report.resumed > 0 && report.resumed < report.tensors, "{}", report.resumed);
+            assert!(folder.read("out") == folder.read("expected"));
+            folder.merge_with(TIES, "out", &threads(2)).unwrap();
+        }
+    });
 }
 
 #[test]

@@ -124,8 +124,12 @@ impl Folder {
 
     /// Writes a base and two models trained from it.
     pub(crate) fn write_random(&self, seed: u64) -> [Model; 3] {
+        self.write_random_of(seed, &shapes())
+    }
+
+    pub(crate) fn write_random_of(&self, seed: u64, shapes: &[(String, Vec<usize>)]) -> [Model; 3] {
         let mut random = Random::new(seed);
-        let base = random.model(&shapes());
+        let base = random.model(shapes);
         let models = [base.clone(), random.trained(&base), random.trained(&base)];
         for (name, model) in ["base", "a", "b"].into_iter().zip(&models) {
             self.write(name, &llama_config(2), model);
