@@ -2,7 +2,6 @@
 
 use mergecore_tensor::{Element, Elements, Simd, Vectorize, bf16, f16};
 
-use crate::deltas::Subtract;
 use crate::{KernelError, Order, Scan, Step, Tile};
 
 /// Dot products of all pairs of inputs, or of their differences from a base, taken as flat
@@ -127,14 +126,8 @@ where
     }
 
     fn fold(&self, partial: &mut Lanes, tile: &mut Tile<'_>) {
-        let simd = tile.simd();
-        if self.from_base {
-            let (base, models) = tile.split_base();
-            models.for_each(|model| simd.run(Subtract { base, model }));
-        }
-        let first = usize::from(self.from_base);
-        let inputs: Vec<&[f64]> = (first..first + self.inputs).map(|i| tile.input(i)).collect();
-        simd.run(AddProducts { inputs: &inputs, lanes: &mut partial.0 });
+        let inputs: Vec<&[f64]> = (0..self.taken()).map(|i| tile.input(i)).collect();
+        self.add(partial, tile.simd(), &inputs);
     }
 
     fn fold_stored(
@@ -144,7 +137,7 @@ where
         _: u64,
         inputs: &[Elements<'_>],
     ) -> bool {
-        match inputs.first().filter(|_| !self.from_base) {
+        match inputs.first() {
             Some(Elements::Bf16(_)) => self.fold_slices::<bf16>(partial, simd, inputs),
             Some(Elements::F16(_)) => self.fold_slices::<f16>(partial, simd, inputs),
             Some(Elements::F32(_)) => self.fold_slices::<f32>(partial, simd, inputs),
@@ -165,6 +158,19 @@ where
 }
 
 impl<F> GramScan<F> {
+    /// How many inputs are looked at.
+    fn taken(&self) -> usize {
+        usize::from(self.from_base) + self.inputs
+    }
+
+    fn add<T: Element>(&self, partial: &mut Lanes, simd: Simd, inputs: &[&[T]]) {
+        let lanes = &mut partial.0[..];
+        match inputs.split_first().filter(|_| self.from_base) {
+            Some((base, models)) => simd.run(AddDeltaProducts { base, models, lanes }),
+            None => simd.run(AddProducts { inputs, lanes }),
+        }
+    }
+
     /// `false`, and nothing done, where the inputs' dtypes differ.
     fn fold_slices<T: Element>(
         &self,
@@ -172,9 +178,9 @@ impl<F> GramScan<F> {
         simd: Simd,
         inputs: &[Elements<'_>],
     ) -> bool {
-        let slices = inputs[..self.inputs].iter().map(|input| T::from_elements(*input));
+        let slices = inputs[..self.taken()].iter().map(|input| T::from_elements(*input));
         let Some(slices) = slices.collect::<Option<Vec<&[T]>>>() else { return false };
-        simd.run(AddProducts { inputs: &slices, lanes: &mut partial.0 });
+        self.add(partial, simd, &slices);
         true
     }
 }
@@ -205,6 +211,54 @@ impl<T: Element> Vectorize for AddProducts<'_, T> {
         for (i, a) in self.inputs.iter().enumerate() {
             for (b, lanes) in self.inputs[i..].iter().zip(&mut lanes) {
                 add_terms(a, b, lanes, |x, y| x * y);
+            }
+        }
+    }
+}
+
+/// As [`AddProducts`], of the slices' differences from a base.
+struct AddDeltaProducts<'a, T> {
+    base: &'a [T],
+    models: &'a [&'a [T]],
+    lanes: &'a mut [[f64; LANES]],
+}
+
+impl<T: Element> Vectorize for AddDeltaProducts<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        let AddDeltaProducts { base, models, lanes } = self;
+        let mut deltas = vec![[0.0; LANES]; models.len()];
+        let (chunks, rest) = base.as_chunks::<LANES>();
+        for (at, base) in (0..).step_by(LANES).zip(chunks) {
+            for (deltas, model) in deltas.iter_mut().zip(models) {
+                let model = &model[at..at + LANES];
+                for lane in 0..LANES {
+                    deltas[lane] = model[lane].widen() - base[lane].widen();
+                }
+            }
+            add_pairs(&deltas, lanes);
+        }
+        let at = base.len() - rest.len();
+        for (deltas, model) in deltas.iter_mut().zip(models) {
+            *deltas = [0.0; LANES];
+            for ((delta, model), base) in deltas.iter_mut().zip(&model[at..]).zip(rest) {
+                *delta = model.widen() - base.widen();
+            }
+        }
+        add_pairs(&deltas, lanes);
+    }
+}
+
+/// Adds the products of all pairs, lane by lane.
+#[inline(always)]
+fn add_pairs(values: &[[f64; LANES]], lanes: &mut [[f64; LANES]]) {
+    let mut lanes = lanes.iter_mut();
+    for (i, a) in values.iter().enumerate() {
+        for (b, lanes) in values[i..].iter().zip(&mut lanes) {
+            for lane in 0..LANES {
+                lanes[lane] += a[lane] * b[lane];
             }
         }
     }
