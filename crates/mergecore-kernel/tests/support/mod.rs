@@ -256,6 +256,11 @@ impl Case {
         self.0["method"].as_str().expect("every case names its method")
     }
 
+    /// How many there are, the base included.
+    pub(crate) fn inputs(&self) -> usize {
+        self.0["inputs"].as_array().expect("a list").len()
+    }
+
     pub(crate) fn number(&self, parameter: &str) -> Option<f64> {
         self.0["parameters"][parameter].as_str().map(hex_float)
     }
