@@ -54,8 +54,12 @@ fn identical<T: Element>() {
             assert_eq!(bits(&out), bits(base), "{label}, equal to the base");
         }
     }
-    for t in [1e-9, 1e-4, 0.3, 1e300] {
+    // As many bits as the type has, so that a sum of parts would be rounded.
+    let mut random = Random(7);
+    let any: Vec<T> = (0..1_000).map(|_| T::narrow(random.number())).collect();
+    for t in [1e-9, 3e-7, 1e-4, 0.3, 1e300] {
         assert_eq!(bits(&near(base, base, t)), bits(base), "{t} {}", T::DTYPE);
+        assert_eq!(bits(&near(&any, &any, t)), bits(&any), "{t} {}", T::DTYPE);
     }
     assert_eq!(bits(&fusion(base, base, &SHAPE)), bits(base), "{}", T::DTYPE);
 }
