@@ -245,8 +245,10 @@ impl<F> GramScan<F> {
         match (self.from_base, &slices[..], &mut partial.0[..]) {
             (false, inputs, lanes) => simd.run(AddProducts { inputs, lanes }),
             (true, &[base, a, b], lanes) => simd.run(AddTwoDeltas { base, a, b, lanes }),
-            // Of more, each would be subtracted from for every pair.
-            _ => return false,
+            (true, slices, lanes) => {
+                let Some((base, models)) = slices.split_first() else { return false };
+                simd.run(AddDeltaProducts { base, models, lanes });
+            }
         }
         true
     }
@@ -313,7 +315,55 @@ impl<T: Element> Vectorize for AddProducts<'_, T> {
     }
 }
 
-/// Adds the products of two slices' differences from a base.
+/// As [`AddProducts`], of the slices' differences from a base.
+struct AddDeltaProducts<'a, T> {
+    base: &'a [T],
+    models: &'a [&'a [T]],
+    lanes: &'a mut [[f64; LANES]],
+}
+
+impl<T: Element> Vectorize for AddDeltaProducts<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        let AddDeltaProducts { base, models, lanes } = self;
+        let mut deltas = vec![[0.0; LANES]; models.len()];
+        let (chunks, rest) = base.as_chunks::<LANES>();
+        for (at, base) in (0..).step_by(LANES).zip(chunks) {
+            for (deltas, model) in deltas.iter_mut().zip(models) {
+                let model = &model[at..at + LANES];
+                for lane in 0..LANES {
+                    deltas[lane] = model[lane].widen() - base[lane].widen();
+                }
+            }
+            add_pairs(&deltas, lanes);
+        }
+        let at = base.len() - rest.len();
+        for (deltas, model) in deltas.iter_mut().zip(models) {
+            *deltas = [0.0; LANES];
+            for ((delta, model), base) in deltas.iter_mut().zip(&model[at..]).zip(rest) {
+                *delta = model.widen() - base.widen();
+            }
+        }
+        add_pairs(&deltas, lanes);
+    }
+}
+
+/// Adds the products of all pairs, lane by lane.
+#[inline(always)]
+fn add_pairs(values: &[[f64; LANES]], lanes: &mut [[f64; LANES]]) {
+    let mut lanes = lanes.iter_mut();
+    for (i, a) in values.iter().enumerate() {
+        for (b, lanes) in values[i..].iter().zip(&mut lanes) {
+            for lane in 0..LANES {
+                lanes[lane] += a[lane] * b[lane];
+            }
+        }
+    }
+}
+
+/// The same of two slices, in registers.
 struct AddTwoDeltas<'a, T> {
     base: &'a [T],
     a: &'a [T],

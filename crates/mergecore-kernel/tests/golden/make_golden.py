@@ -466,6 +466,48 @@ def della_cases():
                            elect=elect, **shared)
 
 
+def adaptive_cases():
+    for i, (count, make) in enumerate(((2, near), (3, spread), (2, spread), (5, near), (2, models), (12, spread))):
+        inputs = make(count + (make is models), SHAPES[i])
+        base, *ms = inputs
+        for filter_wise in (False, True):
+            yield case("model_stock", inputs, ref.model_stock(base, ms, filter_wise), filter_wise=filter_wise)
+    base = values(0, (4, 6))
+    d = stored(rng.normal(size=base.shape) * 0.25, 1)
+    for name, inputs in (
+        ("models equal to the base", [base, base, base]),
+        ("equal models", [base, d, d, d]),
+        ("changes that cancel", [0 * base, d, -d]),
+        ("one change", [base, base, d]),
+        ("hardly any change", [base, base + 1e-5 * d, base - 2e-5 * d[::-1]]),
+        ("opposed changes", [0 * base, d, stored(-0.3 * d + 0.2 * base, 0)]),
+    ):
+        for filter_wise in (False, True):
+            out = ref.model_stock(inputs[0], inputs[1:], filter_wise)
+            yield case("model_stock", inputs, out, note=name, filter_wise=filter_wise)
+
+    for i, t in enumerate((0.0, 1e-7, 1e-4, 0.01, 0.3, 1e300)):
+        for make in (near, spread, lambda count, shape: models(count + 1, shape)):
+            base, other = inputs = make(1, SHAPES[i])
+            yield case("nearswap", inputs, ref.nearswap(base, other, t), t=t)
+
+    def fusion(inputs, note=None):
+        base, other = inputs
+        out = ref.arcee_fusion(base, other)
+        return case("arcee_fusion", inputs, out, note=note)
+
+    for shape in SHAPES + [(64, 33), (3, 7, 20), (2, 2, 9, 11), (2,), (3,), (4,), (2, 2), (1, 300)]:
+        yield fusion(spread(1, shape))
+        yield fusion([values(0, shape), values(1, shape)])
+        yield fusion([v * 8 for v in near(1, shape)])
+    base, other = spread(1, (6, 50))
+    yield fusion([base, base], "equal models")
+    yield fusion([base, np.where(np.arange(6)[:, None] == 2, other, base)], "one row changed")
+    yield fusion([base, stored(base + 1e-9 * rng.normal(size=base.shape), 2)], "hardly any change")
+    yield fusion([0 * base, 0 * base + 0.5], "changes that leave the softmax as it is")
+    yield fusion([base, stored(3e4 * other, 2)], "one element takes all of a row")
+
+
 def write(crate, name, cases):
     path = f"crates/mergecore-{crate}/tests/golden/{name}.json"
     with open(path, "w") as f:
@@ -486,6 +528,7 @@ for crate, name, cases in (
     ("ties", "own", own_cases),
     ("dare", "dare", dare_cases),
     ("dare", "della", della_cases),
+    ("adaptive", "adaptive", adaptive_cases),
 ):
     rng = np.random.default_rng(list(name.encode()))  # a file does not depend on those before it
     write(crate, name, cases)
