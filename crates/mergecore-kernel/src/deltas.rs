@@ -789,7 +789,7 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Agreeing<'_, T, NORM
                 divisors[m] = self.deltas.divisors[m];
             }
         }
-        let inverses = if NORMALIZE { inverses(&weights, self.floor) } else { [1.0; 8] };
+        let floor = self.floor;
         let lambda = self.lambda;
         for (i, out) in self.out.iter_mut().enumerate() {
             let base = base[i].widen();
@@ -801,31 +801,19 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Agreeing<'_, T, NORM
                 vote = if m == 0 { deltas[0] } else { vote + deltas[m] };
             }
             let minus = sign_if_minus(vote);
-            let (mut mixed, mut agree) = (0.0, [false; 3]);
+            let (mut mixed, mut divisor) = (0.0, 0.0);
             for m in 0..N {
-                agree[m] = agrees(minus, deltas[m]);
-                let agreeing = if agree[m] { deltas[m] } else { 0.0 };
+                let agrees = agrees(minus, deltas[m]);
+                let agreeing = if agrees { deltas[m] } else { 0.0 };
                 mixed = if m == 0 { agreeing } else { mixed + agreeing };
+                divisor += if agrees { weights[m] } else { 0.0 };
             }
             if NORMALIZE {
-                // Looked up by selection, model by model.
-                let third =
-                    |i: usize| if N > 2 && agree[2] { inverses[i | 4] } else { inverses[i] };
-                let second = |i: usize| if agree[1] { third(i | 2) } else { third(i) };
-                mixed *= if agree[0] { second(1) } else { second(0) };
+                mixed *= floor.inverse(divisor);
             }
             *out = added(base, lambda * mixed);
         }
     }
-}
-
-/// What the sum of some models' deltas is multiplied by, instead of a division by the sum
-/// of their weights: by subset of at most three models, the first model's bit lowest.
-fn inverses(weights: &[f64], floor: Floor) -> [f64; 8] {
-    std::array::from_fn(|subset| {
-        let chosen = weights.iter().enumerate().filter(|(m, _)| subset >> m & 1 == 1);
-        floor.inverse(chosen.map(|(_, weight)| weight).sum())
-    })
 }
 
 /// The sign bit where the sum of all deltas has elected minus; a tie (zero) elects plus.
