@@ -42,6 +42,10 @@ pub use mergecore_kernel::{
 };
 pub use mergecore_tensor::{DType, Element, Simd, bf16, f16};
 
+pub use mergecore_adaptive::{
+    ArceeFusion, ModelStock, NearSwap, arcee_fusion, arcee_fusion_slices, model_stock,
+    model_stock_slices, nearswap, nearswap_slices,
+};
 pub use mergecore_dare::{
     Dare, Della, dare_linear, dare_linear_slices, dare_ties, dare_ties_slices, della, della_linear,
     della_linear_slices, della_slices,

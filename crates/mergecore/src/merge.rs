@@ -35,7 +35,10 @@ pub fn builtin_methods() -> Registry {
         .register(mergecore_dare::DareLinearMethod)
         .register(mergecore_dare::DareTiesMethod)
         .register(mergecore_dare::DellaMethod)
-        .register(mergecore_dare::DellaLinearMethod);
+        .register(mergecore_dare::DellaLinearMethod)
+        .register(mergecore_adaptive::ModelStockMethod)
+        .register(mergecore_adaptive::NearSwapMethod)
+        .register(mergecore_adaptive::ArceeFusionMethod);
     registry
 }
 
