@@ -4,8 +4,10 @@
     cargo build --release -p mergecore-cli
     python3 benches/accuracy.py REFERENCE.py [SEED [MERGEKIT-YAML]]
 
-REFERENCE.py defines linear, slerp, passthrough, task_arithmetic, ties, rescale, trim_mask,
-combine_deltas and correctly_rounded in float64 NumPy. Needs numpy, torch and safetensors.
+REFERENCE.py defines the deterministic methods and correctly_rounded in float64 NumPy; what it
+lacks (magmax, consensus_ta), tests/golden/own_reference.py of mergecore-ties does. Needs numpy,
+torch and safetensors. The methods with a decomposition are left to their crate's tests: no two
+libraries agree on a singular vector's last bits.
 Random checkpoints, each tensor bf16, f16 or f32 at random, are merged to bf16, f16 and f32;
 printed is the share of correctly rounded elements, and that of mergekit where its command is
 given (over the tensors that it writes), which runs with the output's dtype as that of its
@@ -24,13 +26,19 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-spec = importlib.util.spec_from_file_location("reference", sys.argv[1])
-ref = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(ref)
+def load_module(path):
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+root = pathlib.Path(__file__).resolve().parent.parent
+ref = load_module(sys.argv[1])
+own = load_module(root / "crates/mergecore-ties/tests/golden/own_reference.py")
 seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 mergekit = sys.argv[3] if len(sys.argv) > 3 else None
 mergekit = mergekit and pathlib.Path(shutil.which(mergekit) or sys.exit(f"no {mergekit}")).absolute()
-root = pathlib.Path(__file__).resolve().parent.parent
 torch.manual_seed(seed)
 rng = np.random.default_rng(seed)
 
@@ -42,26 +50,71 @@ for layer in range(3):
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 
 
-def rescaled_ties(base, models, weights, densities, how, normalize, lam):
-    deltas = [ref.rescale(m - base, ref.trim_mask(m - base, d), how, d) for m, d in zip(models, densities)]
-    return ref.combine_deltas(base, deltas, weights, "sum", normalize, lam)
-
-
 W, D = [0.6, 0.8], [0.5, 0.3]
+BASE = "base_model: base\n"
+
+
+def pruned(mask, how=None, normalize=False, lam=1.0, consensus=None, elect="weighted"):
+    """A merge of task vectors of which `mask(delta, density)` is kept."""
+
+    def merge(x, a, b):
+        deltas = [ref.rescale(m - x, mask(m - x, d), how, d) for m, d in zip((a, b), D)]
+        if elect == "weighted":
+            return ref.combine_deltas(x, deltas, W, consensus, normalize, lam)
+        w = np.array(W).reshape((-1,) + (1,) * x.ndim)
+        used = w * ref.agreement(np.stack(deltas), consensus)
+        divisor = used.sum(0)
+        mixed = (used * np.stack(deltas)).sum(0)
+        return x + lam * (mixed / np.where(divisor == 0, 1, divisor) if normalize else mixed)
+
+    return merge
+
+
+def crumbs(gamma):
+    return lambda delta, density: ref.breadcrumbs_mask(delta, density, gamma)
+
+
+def mergekit_has(method, head):
+    """Whether mergekit 0.1.5 has the method, and the parameters."""
+    return method not in ("magmax", "consensus_ta") and not any(name in head for name in ("rescale_norm", "consensus", "elect"))
+
+
+# Method, recipe besides models and dtype, what it yields of base, a and b, the models.
+AB, BASED = ("a", "b"), ("base", "a", "b")
 CASES = [
-    ("linear", "", lambda x, a, b: ref.linear([a, b], W), False),
-    ("linear", "parameters: {normalize: false}\n", lambda x, a, b: ref.linear([a, b], W, False), False),
-    ("slerp", "base_model: a\nparameters: {t: 0.35}\n", lambda x, a, b: ref.slerp(a, b, 0.35), False),
-    ("slerp", "base_model: b\nparameters: {t: 0.8}\n", lambda x, a, b: ref.slerp(b, a, 0.8), False),
-    ("task_arithmetic", "base_model: base\nparameters: {lambda: 0.7}\n", lambda x, a, b: ref.task_arithmetic(x, [a, b], W, False, 0.7), True),
-    ("task_arithmetic", "base_model: base\nparameters: {normalize: true}\n", lambda x, a, b: ref.task_arithmetic(x, [a, b], W, True), True),
-    ("ties", "base_model: base\n", lambda x, a, b: ref.ties(x, [a, b], W, D), True),
-    ("ties", "base_model: base\nparameters: {normalize: false, lambda: 1.3}\n", lambda x, a, b: ref.ties(x, [a, b], W, D, False, 1.3), True),
-    ("ties", "base_model: base\nparameters: {rescale: true}\n", lambda x, a, b: rescaled_ties(x, [a, b], W, D, "l1", True, 1.0), True),
-    ("ties", "base_model: base\nparameters: {rescale_norm: l2}\n", lambda x, a, b: rescaled_ties(x, [a, b], W, D, "l2", True, 1.0), True),
-    ("ties", "base_model: base\nparameters: {rescale_norm: linf}\n", lambda x, a, b: rescaled_ties(x, [a, b], W, D, "linf", True, 1.0), True),
-    ("ties", "base_model: base\nparameters: {rescale_norm: density}\n", lambda x, a, b: rescaled_ties(x, [a, b], W, D, "density", True, 1.0), True),
-    ("passthrough", "", lambda x, a, b: ref.passthrough(a, 0.37), False),
+    ("linear", "", lambda x, a, b: ref.linear([a, b], W), AB),
+    ("linear", "parameters: {normalize: false}\n", lambda x, a, b: ref.linear([a, b], W, False), AB),
+    ("slerp", "base_model: a\nparameters: {t: 0.35}\n", lambda x, a, b: ref.slerp(a, b, 0.35), AB),
+    ("slerp", "base_model: b\nparameters: {t: 0.8}\n", lambda x, a, b: ref.slerp(b, a, 0.8), AB),
+    ("nuslerp", "", lambda x, a, b: ref.nuslerp([a, b], W), AB),
+    ("nuslerp", BASE, lambda x, a, b: ref.nuslerp([a, b], W, x), BASED),
+    ("nuslerp", "parameters: {nuslerp_flatten: false}\n", lambda x, a, b: ref.nuslerp([a, b], W, None, False, False), AB),
+    ("nuslerp", BASE + "parameters: {nuslerp_flatten: false}\n", lambda x, a, b: ref.nuslerp([a, b], W, x, False, False), BASED),
+    ("nuslerp", "parameters: {nuslerp_flatten: false, nuslerp_row_wise: true}\n", lambda x, a, b: ref.nuslerp([a, b], W, None, True, False), AB),
+    ("multislerp", "", lambda x, a, b: ref.multislerp([a, b], W), AB),
+    ("multislerp", BASE + "parameters: {normalize_weights: false}\n", lambda x, a, b: ref.multislerp([a, b], W, x, False), BASED),
+    ("karcher", "", lambda x, a, b: ref.karcher([a, b]), AB),
+    ("task_arithmetic", BASE + "parameters: {lambda: 0.7}\n", lambda x, a, b: ref.task_arithmetic(x, [a, b], W, False, 0.7), BASED),
+    ("task_arithmetic", BASE + "parameters: {normalize: true}\n", lambda x, a, b: ref.task_arithmetic(x, [a, b], W, True), BASED),
+    ("ties", BASE, lambda x, a, b: ref.ties(x, [a, b], W, D), BASED),
+    ("ties", BASE + "parameters: {normalize: false, lambda: 1.3}\n", lambda x, a, b: ref.ties(x, [a, b], W, D, False, 1.3), BASED),
+    *(("ties", BASE + f"parameters: {{{text}}}\n", pruned(ref.trim_mask, how, True, consensus="sum"), BASED)
+      for text, how in (("rescale: true", "l1"), ("rescale_norm: l2", "l2"), ("rescale_norm: linf", "linf"), ("rescale_norm: density", "density"))),
+    ("ties", BASE + "parameters: {consensus: count}\n", pruned(ref.trim_mask, None, True, consensus="count"), BASED),
+    ("ties", BASE + "parameters: {elect: unweighted}\n", pruned(ref.trim_mask, None, True, consensus="sum", elect="unweighted"), BASED),
+    ("breadcrumbs", BASE, pruned(crumbs(0.01)), BASED),
+    ("breadcrumbs_ties", BASE + "parameters: {gamma: 0.05}\n", pruned(crumbs(0.05), consensus="sum"), BASED),
+    ("sce", BASE, lambda x, a, b: ref.sce(x, [a, b]), BASED),
+    ("sce", BASE + "parameters: {select_topk: 0.3}\n", lambda x, a, b: ref.sce(x, [a, b], 0.3), BASED),
+    ("ram", BASE + "parameters: {epsilon: 0.002}\n", lambda x, a, b: ref.ram(x, [a, b], 0.002), BASED),
+    ("ramplus_tl", BASE + "parameters: {epsilon: 0.002}\n", lambda x, a, b: ref.ramplus_tl(x, [a, b], epsilon=0.002), BASED),
+    ("magmax", BASE + "parameters: {lambda: 0.8}\n", lambda x, a, b: own.magmax(x, [a, b], 0.8), BASED),
+    ("consensus_ta", BASE, lambda x, a, b: own.consensus_ta(x, [a, b], W), BASED),
+    ("model_stock", BASE, lambda x, a, b: ref.model_stock(x, [a, b]), BASED),
+    ("model_stock", BASE + "parameters: {filter_wise: true}\n", lambda x, a, b: ref.model_stock(x, [a, b], True), BASED),
+    ("nearswap", "base_model: a\nparameters: {t: 0.001}\n", lambda x, a, b: ref.nearswap(a, b, 0.001), AB),
+    ("arcee_fusion", "base_model: a\n", lambda x, a, b: ref.arcee_fusion(a, b), AB),
+    ("passthrough", "", lambda x, a, b: ref.passthrough(a, 0.37), ("a",)),
 ]
 
 with tempfile.TemporaryDirectory() as work:
@@ -88,7 +141,7 @@ with tempfile.TemporaryDirectory() as work:
         heads.append("mergekit, %")
     heads.append("elements")
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-    for method, head, expected, with_base in CASES:
+    for method, head, expected, models in CASES:
         for short, dtype in (("bf16", "bfloat16"), ("f16", "float16"), ("f32", "float32")):
             both = [f"  - {{model: {m}, parameters: {{weight: {w}, density: {d}}}}}\n" for m, w, d in zip("ab", W, D)]
             if method == "passthrough":
@@ -97,15 +150,15 @@ with tempfile.TemporaryDirectory() as work:
             (work / "r.yml").write_text(recipe)
             shares, elements = [], sum(value.size for value in base.values())
             for command in commands:
-                if command[0] == mergekit and "rescale_norm" in head:
-                    shares.append(None)  # mergekit 0.1.5 has no such parameter
+                if command[0] == mergekit and not mergekit_has(method, head):
+                    shares.append(None)
                     continue
                 subprocess.run([*command, "r.yml", "out"], cwd=work, check=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
                 got = load("out")
                 right = total = 0
                 # mergekit leaves out some whose names it does not expect.
                 for name in got if command[0] == mergekit else SHAPES:
-                    inputs = ([base[name]] if with_base else []) + [a[name], b[name]]
+                    inputs = [{"base": base, "a": a, "b": b}[model][name] for model in models]
                     want = expected(base[name], a[name], b[name])
                     right += int(ref.correctly_rounded(short, got[name], want, inputs).sum())
                     total += got[name].size

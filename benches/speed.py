@@ -89,10 +89,48 @@ dtype: bfloat16
     "dare_ties": Recipe(["base", "a", "b"], 1.6, 40, DELTAS % (0.4, 0.53, 0.53) + "dtype: bfloat16\n"),
     "ties": Recipe(["base", "a", "b"], 2.1, 40, DELTAS % (0.5, 0.5, 0.5) + "parameters: {normalize: true}\ndtype: float16\n"),
 }
+# Measured where --recipes names them, or `all`. Without a limit are those that need ranks or
+# exponentials; those with a decomposition take minutes, as does mergekit where it has them.
+OTHER_LIMIT, NO_LIMIT = 3, float("inf")
+PLAIN = "models:\n  - {model: a, parameters: {weight: 0.4}}\n  - {model: b, parameters: {weight: 0.6}}\ndtype: bfloat16\n"
+MOVED = DELTAS % (0.4, 0.53, 0.53) + "dtype: bfloat16\n"
+PAIR = "base_model: a\nmodels:\n  - {model: a}\n  - {model: b}\n"
+
+
+def two(text, limit=OTHER_LIMIT, faster=0):
+    return Recipe(["a", "b"], limit, faster, text)
+
+
+def three(text, limit=OTHER_LIMIT, faster=0):
+    return Recipe(["base", "a", "b"], limit, faster, text)
+
+
+OTHERS = {
+    "nuslerp": two(PLAIN),
+    "multislerp": two(PLAIN),
+    "karcher": two(PLAIN),
+    "task_arithmetic": three(MOVED),
+    "dare_linear": three(MOVED),
+    "della": three(MOVED, NO_LIMIT),
+    "della_linear": three(MOVED, NO_LIMIT),
+    "breadcrumbs": three(MOVED),
+    "breadcrumbs_ties": three(MOVED),
+    "sce": three(MOVED + "parameters: {select_topk: 0.5}\n"),
+    "ram": three(MOVED),
+    "ramplus_tl": three(MOVED),
+    "model_stock": three(MOVED),
+    "nearswap": two(PAIR + "parameters: {t: 0.001}\ndtype: bfloat16\n"),
+    "arcee_fusion": two(PAIR + "dtype: bfloat16\n", NO_LIMIT),
+    "magmax": three(MOVED),
+    "consensus_ta": three(MOVED),
+    "iso_c": three(MOVED, NO_LIMIT),
+    "tsv": three(MOVED, NO_LIMIT),
+}
+NOT_IN_MERGEKIT = ["magmax", "consensus_ta", "iso_c", "tsv"]
 
 
 def write_recipe(work, name, layers):
-    text = RECIPES[name].text.replace("LAYERS", str(layers)).replace("MIDDLE", str(layers * 14 // 22))
+    text = (RECIPES | OTHERS)[name].text.replace("LAYERS", str(layers)).replace("MIDDLE", str(layers * 14 // 22))
     (work / f"{name}.yml").write_text(f"merge_method: {name}\n{text}")
 
 
@@ -196,6 +234,9 @@ def table(chosen, steps, floor, limits):
             peaks.append((f"peak anonymous of {what}, MiB", f"{max(step.anon for step in steps[name, what]):.1f}"))
             if ratio > limit(recipe):
                 missed.append(f"{name}, {what}: {ratio:.2f} times the floor, limit {limit(recipe):.4g}")
+        if floor == "floor" and name in NOT_IN_MERGEKIT and any(what == "mergekit" for _, what in steps):
+            row += [("mergekit, s, min / median", "-"), ("times faster (minima)", "-"), ("at least", "-")]
+            peaks.append(("peak RSS of mergekit, MiB", "-"))
         if mergekit:
             faster = min(times["mergekit"]) / min(times["ours"])
             row += [pair("mergekit"), ("times faster (minima)", f"{faster:.1f}"), ("at least", str(recipe.faster))]
@@ -214,10 +255,11 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=path)
     parser.add_argument("--quick", action="store_true", help="small models, made in WORKDIR/quick; no limit counts")
+    parser.add_argument("--size", metavar="LAYERS,WIDTH,ROWS", help="of the models [default: %s,%s,%s]" % FULL)
     parser.add_argument("--mergekit", type=path, default=shutil.which("mergekit-yaml"), metavar="PROGRAM", help="mergekit-yaml [default: that in PATH, if any]")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--mergekit-runs", type=int, help="[default: as --runs]")
-    parser.add_argument("--recipes", default=",".join(RECIPES), help="[default: %(default)s]")
+    parser.add_argument("--recipes", default=",".join(RECIPES), help="`all`, or a list [default: %(default)s]")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=path, default="/dev/shm")
     parser.add_argument("--hash", action="store_true", help="also measure ours with hashing")
@@ -226,17 +268,18 @@ def arguments():
     if args.mergekit and not args.mergekit.is_file():
         parser.error(f"no mergekit at {args.mergekit}")
     args.mergekit_runs = args.runs if args.mergekit_runs is None else args.mergekit_runs
-    args.recipes = args.recipes.split(",")
-    if unknown := set(args.recipes) - RECIPES.keys():
+    known = RECIPES | OTHERS
+    args.recipes = list(known) if args.recipes == "all" else args.recipes.split(",")
+    if unknown := set(args.recipes) - known.keys():
         parser.error(f"no recipe {', '.join(unknown)}")
     return args
 
 
 def main():
     args = arguments()
-    size = QUICK if args.quick else FULL
+    size = QUICK if args.quick else tuple(map(int, args.size.split(","))) if args.size else FULL
     work = args.work / "quick" if args.quick else args.work
-    chosen = {name: RECIPES[name] for name in args.recipes}
+    chosen = {name: (RECIPES | OTHERS)[name] for name in args.recipes}
     if not weights(work / "b"):
         subprocess.run([ROOT / "target/release/make-checkpoint", work, *map(str, size)], check=True)
     machine(args.mergekit)
@@ -275,14 +318,14 @@ def main():
     warm(sorted({file for recipe in chosen.values() for file in files_of(work, recipe.inputs)} | set(source.values())))
     for run in range(max(repeated.values())):
         for name in chosen:
-            for what in (what for what, runs in repeated.items() if run < runs):
+            for what in (what for what, runs in repeated.items() if run < runs and not (what == "mergekit" and name in NOT_IN_MERGEKIT)):
                 step = take(name, what)
                 steps[name, what].append(step)
                 print(f"{run + 1} {name:11} {what:13} {step.seconds:8.3f} s, {step.cpu:8.3f} s of processors, peak anonymous {step.anon:8.1f} MiB, peak RSS {step.rss:8.1f} MiB", flush=True)
 
     print()
     agree = [compare(name, sampled[name, "ours"], sampled[name, "mergekit"], sample(work / "base") if "base" in recipe.inputs else None)
-             for name, recipe in chosen.items() if (name, "mergekit") in sampled]
+             for name, recipe in chosen.items() if (name, "mergekit") in sampled and name in RECIPES]
     limits = {"ours": lambda recipe: recipe.limit, "hashing": lambda recipe: HASHING * recipe.limit}
     missed = table(chosen, steps, "floor", {what: limit for what, limit in limits.items() if what in repeated})
     if args.disk:

@@ -30,3 +30,8 @@ pub fn eval_kjv() -> String {
     let path = project_root().join("models/eval_kjv.txt");
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
+
+/// The examples of a page in `docs`.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/adding-a-method.md")]
+struct AddingAMethod;

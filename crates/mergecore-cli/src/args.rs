@@ -95,6 +95,12 @@ pub(crate) enum Command {
     /// in the directories where they were.
     #[command(after_help = REPRODUCE_EXAMPLES)]
     Reproduce(ReproduceArgs),
+    /// List the merge methods, or describe one with its parameters.
+    #[command(after_help = METHODS_EXAMPLES)]
+    Methods(MethodsArgs),
+    /// Print the JSON Schema of recipes, with which editors complete and check them.
+    #[command(after_help = SCHEMA_EXAMPLES)]
+    Schema,
     /// Print a completion script for a shell.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -131,6 +137,19 @@ Examples:
   mergecore inspect models/base
   mergecore inspect org/name@revision
   mergecore inspect models/base --json | jq '.tensors[].dtype'";
+
+const METHODS_EXAMPLES: &str = "\
+Examples:
+  mergecore methods
+  mergecore methods ties
+  mergecore methods --markdown > methods.md";
+
+const SCHEMA_EXAMPLES: &str = "\
+Example:
+  mergecore schema > recipe.schema.json
+
+An editor with a YAML language server then completes and checks a recipe whose first line is
+  # yaml-language-server: $schema=recipe.schema.json";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -246,6 +265,15 @@ pub(crate) struct PlanArgs {
     /// Print every tensor.
     #[arg(long, short, help_heading = "Messages")]
     pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MethodsArgs {
+    /// The method to describe.
+    pub(crate) name: Option<String>,
+    /// Print a page of Markdown about all methods.
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]

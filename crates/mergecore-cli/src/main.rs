@@ -5,6 +5,7 @@ mod check;
 mod inspect;
 mod interrupt;
 mod merge;
+mod methods;
 mod plan;
 mod print;
 mod progress;
@@ -75,6 +76,8 @@ fn main() -> ExitCode {
         Command::Verify(args) => check::run_verify(&args),
         Command::Reproduce(args) => check::run_reproduce(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Methods(args) => methods::run(&args),
+        Command::Schema => methods::schema(),
         Command::Completions { shell } => completions(shell),
         Command::Man { dir } => man(dir),
     };

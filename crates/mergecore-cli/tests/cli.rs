@@ -89,8 +89,6 @@ fn unknown_method() {
         &recipe,
         &["recipe.yml:1:15", "`tie`", "did you mean `ties`?", "dare_ties"],
     );
-    let recipe = TIES.replace(": ties", ": della");
-    Folder::new().refuses(2, &recipe, &["`della`", "not supported yet"]);
 }
 
 fn slices(sources: &str, method: &str) -> String {

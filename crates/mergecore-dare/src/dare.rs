@@ -1,8 +1,8 @@
 //! Drop at random and rescale.
 
 use mergecore_kernel::{
-    Element, Extent, Kernel, KernelError, Prune, RandomMask, Rescale, Simd, Step, StreamKey,
-    TaskVectors, merge_slices_onto_base,
+    Election, Element, Extent, Kernel, KernelError, Prune, RandomMask, Rescale, Simd, Step,
+    StreamKey, TaskVectors, merge_slices_onto_base,
 };
 
 /// DARE ([arXiv:2311.03099]): drop at random, rescale, combine.
@@ -37,6 +37,8 @@ pub struct Dare {
     pub lambda: f64,
     /// How to make good for what was dropped; by default divide by the density.
     pub rescale: Option<Rescale>,
+    /// How `dare_ties` elects signs: by default, by the sum of the weighted deltas.
+    pub election: Election,
     /// Key of the random stream that the masks are drawn from; seed 0 by default.
     pub stream: StreamKey,
 }
@@ -49,6 +51,7 @@ impl Default for Dare {
             normalize: false,
             lambda: 1.0,
             rescale: Some(Rescale::Density),
+            election: Election::default(),
             stream: StreamKey::from_seed(0),
         }
     }
@@ -92,11 +95,11 @@ impl Dare {
         Ok(kept.into_iter().map(|kept| kept != 0.0).collect())
     }
 
-    fn vectors(&self, consensus: bool) -> TaskVectors {
+    fn vectors(&self, elects: bool) -> TaskVectors {
         TaskVectors {
             weights: self.weights.clone(),
             densities: self.densities.clone(),
-            consensus,
+            election: elects.then_some(self.election),
             normalize: self.normalize,
             lambda: self.lambda,
             rescale: self.rescale,
@@ -108,12 +111,12 @@ impl Dare {
 #[derive(Debug, Clone)]
 pub(crate) struct DareKernel {
     pub(crate) params: Dare,
-    pub(crate) consensus: bool,
+    pub(crate) elects: bool,
 }
 
 impl DareKernel {
     pub(crate) fn check(&self) -> Result<(), KernelError> {
-        self.params.vectors(self.consensus).check()
+        self.params.vectors(self.elects).check()
     }
 }
 
@@ -121,22 +124,22 @@ impl Kernel for DareKernel {
     fn first(&self, _: Extent) -> Result<Step, KernelError> {
         self.check()?;
         let mask = RandomMask::new(self.params.stream, &self.params.densities)?;
-        Ok(self.params.vectors(self.consensus).step(mask))
+        Ok(self.params.vectors(self.elects).step(mask))
     }
 
     fn selects(&self) -> Option<usize> {
-        self.params.vectors(self.consensus).selects()
+        self.params.vectors(self.elects).selects()
     }
 }
 
 fn merge_with<T: Element>(
-    consensus: bool,
+    elects: bool,
     base: &[T],
     models: &[&[T]],
     params: &Dare,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    let kernel = DareKernel { params: params.clone(), consensus };
+    let kernel = DareKernel { params: params.clone(), elects };
     merge_slices_onto_base(&kernel, &params.weights, base, models, out)
 }
 
@@ -198,12 +201,12 @@ mod arrays {
     use super::{Dare, DareKernel};
 
     fn merge_with<T: Element, D: Dimension>(
-        consensus: bool,
+        elects: bool,
         base: ArrayView<'_, T, D>,
         models: &[ArrayView<'_, T, D>],
         params: &Dare,
     ) -> Result<Array<T, D>, KernelError> {
-        let kernel = DareKernel { params: params.clone(), consensus };
+        let kernel = DareKernel { params: params.clone(), elects };
         merge_arrays_onto_base(&kernel, &params.weights, base, models)
     }
 

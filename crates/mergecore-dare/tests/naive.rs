@@ -1,9 +1,12 @@
 //! Large tensors against the formula written down plainly, with the masks that
-//! [`Dare::mask`] draws.
+//! [`Dare::mask`] and [`Della::mask`] draw.
 
-use formula::naive;
-use mergecore_dare::{Dare, DareLinearMethod, DareTiesMethod, Rescale, dare_ties_slices};
-use mergecore_kernel::{Argument, Method};
+use formula::{naive, naive_della};
+use mergecore_dare::{
+    Consensus, Dare, DareLinearMethod, DareTiesMethod, Della, DellaLinearMethod, DellaMethod,
+    Elect, Election, Rescale, dare_ties_slices,
+};
+use mergecore_kernel::{Argument, Kernel, Method};
 use mergecore_tensor::{Element, bf16, f16};
 use proptest::prelude::*;
 use support::{Data, Random, assert_rounded, bound, merged, task_vectors};
@@ -33,52 +36,90 @@ fn steps_that_cancel_are_elected_as_the_definition_has_it() {
     assert_eq!(wrong.count(), 0);
 }
 
-/// Draws parameters, then compares both methods in every output type.
-fn check(seed: u64, data: Data, models: usize, len: usize) {
+/// Draws parameters, then compares all four methods in every output type.
+fn check(seed: u64, data: Data, models: usize, shape: &[usize]) {
     let mut random = Random(seed);
-    let inputs = task_vectors(&mut random, data, models, len);
+    let inputs = task_vectors(&mut random, data, models, shape.iter().product());
     let weights: Vec<f64> =
         (0..models).map(|_| random.pick(&[-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0])).collect();
     let densities: Vec<f64> =
         (0..models).map(|_| random.pick(&[0.0, 1e-3, 0.1, 0.3, 0.5, 0.9, 1.0])).collect();
+    let spread = |density: &f64| match *density {
+        0.0 | 1.0 => 0.15,
+        density => 0.9 * f64::min(density, 1.0 - density) * random.number().abs(),
+    };
+    let epsilons: Vec<f64> = densities.iter().map(spread).collect();
     let normalize = random.below(2) == 0;
     let lambda = random.pick(&[1.0, 1.0, 0.0, 0.7, -1.5]);
     let names = [None, Some("density"), Some("density"), Some("l1"), Some("l2"), Some("linf")];
     let name = random.pick(&names);
+    let election = Election {
+        consensus: random.pick(&[Consensus::Sum, Consensus::Count]),
+        elect: random.pick(&[Elect::Weighted, Elect::Unweighted]),
+    };
 
+    let text = |text: &str| Argument::Text(text.to_owned());
     let mut shared = vec![
         ("normalize", Argument::Flag(normalize)),
         ("lambda", Argument::Number(lambda)),
         ("rescale", Argument::Flag(name.is_some())),
     ];
-    shared.extend(name.map(|name| ("rescale_norm", Argument::Text(name.to_owned()))));
-    let per_model = [("weight", &weights[..]), ("density", &densities[..])];
+    shared.extend(name.map(|name| ("rescale_norm", text(name))));
+    if election.consensus == Consensus::Count {
+        shared.push(("consensus", text("count")));
+    }
+    if election.elect == Elect::Unweighted {
+        shared.push(("elect", text("unweighted")));
+    }
+    let per_model =
+        [("weight", &weights[..]), ("density", &densities[..]), ("epsilon", &epsilons[..])];
+    let rescale = name.and_then(Rescale::from_name);
     let params = Dare {
         normalize,
         lambda,
-        rescale: name.and_then(Rescale::from_name),
+        rescale,
+        election,
         ..Dare::new(weights.clone(), densities.clone(), seed)
     };
     for (consensus, method) in [(false, &DareLinearMethod as &dyn Method), (true, &DareTiesMethod)]
     {
         let kernel = bound(method, &shared, &per_model, models, seed);
-        let expected = naive(&inputs, &params, consensus);
-        agree::<bf16>(&*kernel, &inputs, &expected);
-        agree::<f16>(&*kernel, &inputs, &expected);
-        agree::<f32>(&*kernel, &inputs, &expected);
+        agree_in_all(&*kernel, &inputs, shape, &naive(&inputs, &params, consensus));
+    }
+    let params = Della {
+        normalize,
+        lambda,
+        rescale,
+        election,
+        epsilons: epsilons.clone(),
+        ..Della::new(weights.clone(), densities.clone(), seed)
+    };
+    let columns = *shape.last().expect("an axis");
+    for (consensus, method) in [(false, &DellaLinearMethod as &dyn Method), (true, &DellaMethod)] {
+        let kernel = bound(method, &shared, &per_model, models, seed);
+        let expected = naive_della(&inputs, columns, &params, consensus);
+        agree_in_all(&*kernel, &inputs, shape, &expected);
     }
 }
 
-fn agree<O: Element>(kernel: &dyn mergecore_kernel::Kernel, inputs: &[Vec<f64>], expected: &[f64]) {
-    let out = merged::<O>(kernel, inputs, &[inputs[0].len()]);
-    assert_rounded(&format!("{kernel:?}"), &out, expected, inputs);
+fn agree_in_all(kernel: &dyn Kernel, inputs: &[Vec<f64>], shape: &[usize], expected: &[f64]) {
+    agree::<bf16>(kernel, inputs, shape, expected);
+    agree::<f16>(kernel, inputs, shape, expected);
+    agree::<f32>(kernel, inputs, shape, expected);
+}
+
+fn agree<O: Element>(kernel: &dyn Kernel, inputs: &[Vec<f64>], shape: &[usize], expected: &[f64]) {
+    let out = merged::<O>(kernel, inputs, shape);
+    assert_rounded(&format!("{kernel:?}, {shape:?}"), &out, expected, inputs);
 }
 
 #[test]
 fn large_tensors() {
+    let shapes: [(_, _, &[usize]); 4] =
+        [(1, 1, &[300_001]), (2, 3, &[32, 4_096]), (3, 12, &[65_537]), (4, 2, &[3, 11, 5, 1_000])];
     for data in [Data::Grid, Data::Spread, Data::Same] {
-        for (seed, models, len) in [(1, 1, 300_001), (2, 3, 131_072), (3, 12, 65_537)] {
-            check(seed, data, models, len);
+        for (seed, models, shape) in shapes {
+            check(seed, data, models, shape);
         }
     }
 }
@@ -91,8 +132,10 @@ proptest! {
         seed in any::<u64>(),
         data in prop::sample::select(vec![Data::Grid, Data::Spread, Data::Same]),
         models in 1usize..=12,
-        len in 0usize..2_500,
+        shape in prop::collection::vec(0usize..12, 0..3),
+        columns in 0usize..250,
     ) {
-        check(seed, data, models, len);
+        let shape: Vec<usize> = shape.into_iter().chain([columns]).collect();
+        check(seed, data, models, &shape);
     }
 }

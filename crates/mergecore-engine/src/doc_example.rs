@@ -4,7 +4,7 @@
 use mergecore_config::MergeConfig;
 use mergecore_engine::{MergeOptions, MergePlan, Registry};
 use mergecore_kernel::{
-    Binding, Combination, Extent, Inputs, Kernel, KernelError, Method, Parameter, Step,
+    Base, Binding, Combination, Extent, Inputs, Kernel, KernelError, Method, Parameter, Step,
 };
 
 /// The mean of two models.
@@ -25,7 +25,7 @@ impl Method for Mean {
         "Mean"
     }
     fn inputs(&self) -> Inputs {
-        Inputs { base: false, models: 2..=2 }
+        Inputs { base: Base::None, models: 2..=2 }
     }
     fn parameters(&self) -> &[Parameter] {
         &[]

@@ -116,6 +116,24 @@ pub enum EngineError {
         /// What is wrong.
         source: KernelError,
     },
+    /// What a method selects among all tensors together is another for some of them.
+    #[error(
+        "{place}: {method} selects among all tensors together, for which each model needs one density and all tensors the same models; tensor `{first}` has the densities {expected:?} and `{tensor}` {densities:?}; remove filters and gradients of `density`, or have it select tensor by tensor (`scope: tensor`)"
+    )]
+    SurveyDiffers {
+        /// The recipe's method.
+        place: Box<Place>,
+        /// The method.
+        method: String,
+        /// A tensor.
+        tensor: String,
+        /// Its models' densities.
+        densities: Box<[f64]>,
+        /// Another tensor.
+        first: String,
+        /// The densities of that one's models.
+        expected: Box<[f64]>,
+    },
     /// A method that needs a base model, and none is named.
     #[error(
         "{place}: {method} needs a base model; add `base_model:` with one of the models, or the model that they were trained from"
@@ -453,6 +471,7 @@ impl EngineError {
             | EngineError::MissingParameter { place, .. }
             | EngineError::ParameterValue { place, .. }
             | EngineError::Parameters { place, .. }
+            | EngineError::SurveyDiffers { place, .. }
             | EngineError::NoBase { place, .. }
             | EngineError::BaseNotInSlice { place, .. }
             | EngineError::ModelCount { place, .. }
@@ -507,6 +526,7 @@ impl EngineError {
             | EngineError::MissingParameter { .. }
             | EngineError::ParameterValue { .. }
             | EngineError::Parameters { .. }
+            | EngineError::SurveyDiffers { .. }
             | EngineError::NoBase { .. }
             | EngineError::BaseNotInSlice { .. }
             | EngineError::ModelCount { .. }

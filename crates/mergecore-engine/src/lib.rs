@@ -4,6 +4,7 @@
 mod architecture;
 mod card;
 mod card_limits;
+mod describe;
 mod error;
 mod execute;
 mod hash;
@@ -17,12 +18,14 @@ mod problems;
 mod read_manifest;
 mod registry;
 mod reproduce;
+mod schema;
 mod verify;
 
 pub use architecture::{Architecture, Role, Stack};
 pub use card::{
     CardError, ModelCardOptions, ModelCardTemplate, render_model_card, save_model_card,
 };
+pub use describe::{describe_default, describe_inputs, describe_scope};
 pub use error::{EngineError, VocabularyMismatch};
 pub use execute::MergeReport;
 pub use locate::{ModelNotFound, OpenError, locate_model};

@@ -9,7 +9,7 @@ use mergecore_kernel::Method;
 ///
 /// ```
 /// use mergecore_engine::Registry;
-/// use mergecore_kernel::{Binding, Inputs, Kernel, KernelError, Method, Parameter};
+/// use mergecore_kernel::{Base, Binding, Inputs, Kernel, KernelError, Method, Parameter};
 /// # mod example { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/doc_example.rs")); }
 ///
 /// #[derive(Debug)]
@@ -18,7 +18,7 @@ use mergecore_kernel::Method;
 /// impl Method for MeanMethod {
 ///     fn name(&self) -> &str { "mean" }
 ///     fn title(&self) -> &str { "Mean" }
-///     fn inputs(&self) -> Inputs { Inputs { base: false, models: 2..=2 } }
+///     fn inputs(&self) -> Inputs { Inputs { base: Base::None, models: 2..=2 } }
 ///     fn parameters(&self) -> &[Parameter] { &[] }
 ///     fn bind(&self, _: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
 ///         Ok(Box::new(example::Mean)) // a kernel

@@ -2,8 +2,7 @@
 //!
 //! Source: D. J. Bernstein, "ChaCha, a variant of Salsa20", 2008. Counter and stream number
 //! have 64 bits each, as in the original and in the `rand_chacha` crate, with whose streams
-//! the tests compare. Here the words are not kept, only compared, and blocks are computed
-//! side by side, one in each lane of a vector.
+//! the tests compare. Here blocks are computed side by side, one in each lane of a vector.
 
 /// Words of a block.
 pub(crate) const BLOCK_WORDS: usize = 16;
@@ -46,6 +45,24 @@ impl ChaCha8 {
     /// below the threshold, the first word's lowest.
     #[inline(always)]
     pub(crate) fn below(&self, threshold: u32, first: u64, out: &mut [u16]) {
+        self.blocks(first, out, |words| {
+            let mut bits = 0;
+            for (i, word) in words.into_iter().enumerate() {
+                bits |= if word < threshold { 1 << i } else { 0 };
+            }
+            bits
+        });
+    }
+
+    /// The words of each block from number `first` on.
+    #[inline(always)]
+    pub(crate) fn words(&self, first: u64, out: &mut [[u32; BLOCK_WORDS]]) {
+        self.blocks(first, out, |words| words);
+    }
+
+    /// For each block from number `first` on, what becomes of its words.
+    #[inline(always)]
+    fn blocks<T>(&self, first: u64, out: &mut [T], take: impl Fn([u32; BLOCK_WORDS]) -> T) {
         let [first, first_high] = halves(first);
         let [k0, k1, k2, k3, k4, k5, k6, k7] = self.key;
         let [s0, s1] = self.stream;
@@ -74,7 +91,7 @@ impl ChaCha8 {
             two_rounds!();
             two_rounds!();
             two_rounds!();
-            let words = [
+            *out = take([
                 a0.wrapping_add(CONSTANTS[0]),
                 a1.wrapping_add(CONSTANTS[1]),
                 a2.wrapping_add(CONSTANTS[2]),
@@ -91,12 +108,7 @@ impl ChaCha8 {
                 d1.wrapping_add(high),
                 d2.wrapping_add(s0),
                 d3.wrapping_add(s1),
-            ];
-            let mut bits = 0;
-            for (i, word) in words.into_iter().enumerate() {
-                bits |= if word < threshold { 1 << i } else { 0 };
-            }
-            *out = bits;
+            ]);
         }
     }
 }
@@ -110,14 +122,16 @@ mod tests {
 
     use super::*;
 
-    struct Draw<'a>(ChaCha8, u32, u64, &'a mut [u16]);
+    struct Draw<'a>(ChaCha8, u32, u64, &'a mut [u16], &'a mut [[u32; BLOCK_WORDS]]);
 
     impl Vectorize for Draw<'_> {
         type Output = ();
 
         #[inline(always)]
         fn vectorize(self) {
-            self.0.below(self.1, self.2, self.3);
+            let Draw(stream, threshold, first, below, words) = self;
+            stream.below(threshold, first, below);
+            stream.words(first, words);
         }
     }
 
@@ -126,16 +140,19 @@ mod tests {
         let mut generator = ChaCha8Rng::from_seed(key);
         generator.set_stream(stream);
         generator.set_word_pos(u128::from(first) * BLOCK_WORDS as u128);
-        let mut expected = vec![0u16; blocks];
-        for bits in &mut expected {
-            for i in 0..BLOCK_WORDS {
-                *bits |= u16::from(generator.next_u32() < threshold) << i;
-            }
-        }
+        let mut expected = vec![[0; BLOCK_WORDS]; blocks];
+        expected.as_flattened_mut().fill_with(|| generator.next_u32());
+        let below = |words: &[u32; BLOCK_WORDS]| {
+            let bits = words.iter().enumerate().map(|(i, word)| u16::from(*word < threshold) << i);
+            bits.sum::<u16>()
+        };
+        let expected_below: Vec<u16> = expected.iter().map(below).collect();
         for simd in Simd::available() {
-            let mut bits = vec![0; blocks];
-            simd.run(Draw(ChaCha8::new(&key, stream), threshold, first, &mut bits));
-            assert_eq!(bits, expected, "{simd}, stream {stream}, block {first}");
+            let (mut bits, mut words) = (vec![0; blocks], vec![[0; BLOCK_WORDS]; blocks]);
+            let stream_of_key = ChaCha8::new(&key, stream);
+            simd.run(Draw(stream_of_key, threshold, first, &mut bits, &mut words));
+            assert_eq!(bits, expected_below, "{simd}, stream {stream}, block {first}");
+            assert_eq!(words, expected, "{simd}, stream {stream}, block {first}");
         }
     }
 

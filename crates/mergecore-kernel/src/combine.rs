@@ -20,8 +20,8 @@ use crate::{Apply, TILE, Tile};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Combination {
     coefficients: Vec<f64>,
-    /// Where all inputs agree the output is their value; meant for coefficients
-    /// that sum to one but for rounding.
+    /// Where all inputs that are used agree the output is their value; meant for
+    /// coefficients that sum to one but for rounding.
     agreeing_value_stands: bool,
 }
 
@@ -37,7 +37,8 @@ impl Combination {
     }
 
     /// A combination whose coefficients sum to one but for rounding: an element
-    /// on which all inputs agree is that value, bit for bit.
+    /// on which all inputs agree, those with a coefficient of zero apart, is that value,
+    /// bit for bit.
     ///
     /// ```
     /// // Thirds do not sum to one in binary; equal inputs come out unchanged all the same.
@@ -167,7 +168,7 @@ impl<I: Element, O: Element> Vectorize for Combine<'_, I, O> {
             let sums = &mut sums[..out.len()];
             add_up(used.clone().map(|(input, c)| (*c, run(input))), sums);
             if restore {
-                restore_agreeing(self.inputs.len(), run, sums);
+                restore_agreeing(used.clone().map(|(input, _)| run(input)), sums);
             }
             losses.add((index * TILE) as u64, narrow_run(sums, out));
         }
@@ -198,23 +199,25 @@ fn add_up<'a, I: Element>(mut terms: impl Iterator<Item = (f64, &'a [I])>, sums:
     }
 }
 
-/// Puts the inputs' value where they all have the same.
+/// Puts the runs' value where they all have the same.
 #[inline(always)]
-fn restore_agreeing<'a, I: Element>(
-    inputs: usize,
-    run: impl Fn(usize) -> &'a [I],
-    sums: &mut [f64],
-) {
-    let first = run(0);
-    if inputs == 2 {
-        for ((sum, first), other) in sums.iter_mut().zip(first).zip(run(1)) {
+fn restore_agreeing<'a, I: Element>(mut runs: impl Iterator<Item = &'a [I]>, sums: &mut [f64]) {
+    let (Some(first), second) = (runs.next(), runs.next()) else { return };
+    let Some(second) = second else {
+        for (sum, first) in sums.iter_mut().zip(first) {
+            *sum = first.widen();
+        }
+        return;
+    };
+    let Some(third) = runs.next() else {
+        for ((sum, first), other) in sums.iter_mut().zip(first).zip(second) {
             *sum = if first.is_identical(*other) { first.widen() } else { *sum };
         }
         return;
-    }
+    };
     let mut agree = [true; TILE];
-    for input in 1..inputs {
-        for ((agree, first), other) in agree.iter_mut().zip(first).zip(run(input)) {
+    for run in [second, third].into_iter().chain(runs) {
+        for ((agree, first), other) in agree.iter_mut().zip(first).zip(run) {
             *agree &= first.is_identical(*other);
         }
     }

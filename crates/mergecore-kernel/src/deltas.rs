@@ -50,6 +50,11 @@ pub trait Prune: Send + Sync {
         values: &[T],
         out: &mut [T],
     );
+
+    /// Whether each run has to be one whole row, along the last axis.
+    fn whole_rows(&self) -> bool {
+        false
+    }
 }
 
 /// Drops nothing.
@@ -135,8 +140,75 @@ impl Rescale {
     }
 }
 
+/// How the sign of each element is elected, of which only the models that agree are combined.
+///
+/// By default a model's vote is its weighted delta (TIES). The sign of the votes' sum is
+/// elected, plus where that is zero. A model agrees where its own vote has that sign; a zero
+/// delta never does.
+///
+/// ```
+/// use mergecore_kernel::{Argument, Arguments, Consensus, Elect, Election};
+///
+/// let mut shared = Arguments::default();
+/// assert_eq!(Election::from_arguments(&shared), Election::default());
+/// shared.insert("consensus", Argument::Text("count".to_owned()));
+/// let election = Election::from_arguments(&shared);
+/// assert_eq!(election, Election { consensus: Consensus::Count, elect: Elect::Weighted });
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Election {
+    /// What is added up.
+    pub consensus: Consensus,
+    /// What a model votes with.
+    pub elect: Elect,
+}
+
+/// What is added up in an [`Election`]: the recipe's `consensus`.
+///
+/// ```
+/// assert_eq!(mergecore_kernel::Consensus::default(), mergecore_kernel::Consensus::Sum);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Consensus {
+    /// The votes: a large change outweighs several small ones.
+    #[default]
+    Sum,
+    /// Their signs: each model has one vote, and none where it changes nothing.
+    Count,
+}
+
+/// What a model votes with in an [`Election`]: the recipe's `elect`.
+///
+/// ```
+/// assert_eq!(mergecore_kernel::Elect::default(), mergecore_kernel::Elect::Weighted);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Elect {
+    /// Its delta times its weight.
+    #[default]
+    Weighted,
+    /// Its delta, whatever its weight.
+    Unweighted,
+}
+
+impl Election {
+    /// What the parameters `consensus` and `elect` ask for.
+    pub fn from_arguments(shared: &Arguments) -> Self {
+        Election {
+            consensus: match shared.text("consensus") {
+                Some("count") => Consensus::Count,
+                _ => Consensus::Sum,
+            },
+            elect: match shared.text("elect") {
+                Some("unweighted") => Elect::Unweighted,
+                _ => Elect::Weighted,
+            },
+        }
+    }
+}
+
 /// `base + lambda * sum(weight_i * delta_i)`, over the models that agree with
-/// the elected sign only where there is a consensus, divided by the sum of the
+/// the elected sign only where there is an election, divided by the sum of the
 /// weights used where it is normalised.
 ///
 /// The first input is the base, the others are the models; all have one shape. A
@@ -148,7 +220,9 @@ impl Rescale {
 /// [arXiv:2306.01708]: https://arxiv.org/abs/2306.01708
 ///
 /// ```
-/// use mergecore_kernel::{Extent, KeepAll, Kernel, KernelError, Step, TaskVectors, merge_slices};
+/// use mergecore_kernel::{
+///     Election, Extent, KeepAll, Kernel, KernelError, Step, TaskVectors, merge_slices,
+/// };
 ///
 /// #[derive(Debug)]
 /// struct Agreeing(TaskVectors);
@@ -163,7 +237,7 @@ impl Rescale {
 /// let kernel = Agreeing(TaskVectors {
 ///     weights: vec![1.0, 1.0],
 ///     densities: vec![1.0, 1.0],
-///     consensus: true,
+///     election: Some(Election::default()),
 ///     normalize: false,
 ///     lambda: 1.0,
 ///     rescale: None,
@@ -180,12 +254,10 @@ pub struct TaskVectors {
     pub weights: Vec<f64>,
     /// The fraction of elements kept, from 0 to 1, one a model.
     pub densities: Vec<f64>,
-    /// Elect a sign for each element by the sum of the weighted deltas (zero
-    /// elects plus) and combine only the models that agree; a zero delta never
-    /// does.
-    pub consensus: bool,
+    /// Elect a sign for each element and combine only the models that agree.
+    pub election: Option<Election>,
     /// Divide by the sum of the weights used, unless it is zero (below 1e-8 in
-    /// magnitude where there is no consensus).
+    /// magnitude where there is no election).
     pub normalize: bool,
     /// Factor on the combined delta, any finite number.
     pub lambda: f64,
@@ -206,7 +278,7 @@ impl TaskVectors {
     /// # let vectors = TaskVectors {
     /// #     weights: vec![1.0],
     /// #     densities: vec![1.0],
-    /// #     consensus: false,
+    /// #     election: None,
     /// #     normalize: false,
     /// #     lambda: 1.0,
     /// #     rescale: None,
@@ -235,7 +307,7 @@ impl TaskVectors {
     /// # let vectors = TaskVectors {
     /// #     weights: vec![1.0],
     /// #     densities: vec![1.0],
-    /// #     consensus: false,
+    /// #     election: None,
     /// #     normalize: false,
     /// #     lambda: 1.0,
     /// #     rescale: None,
@@ -265,7 +337,7 @@ impl TaskVectors {
     /// # let vectors = TaskVectors {
     /// #     weights: vec![0.5],
     /// #     densities: vec![0.5],
-    /// #     consensus: false,
+    /// #     election: None,
     /// #     normalize: false,
     /// #     lambda: 1.0,
     /// #     rescale: None,
@@ -276,25 +348,67 @@ impl TaskVectors {
     /// assert!(matches!(matching.step(KeepAll), Step::Scan(_)));
     /// ```
     pub fn step(self, prune: impl Prune + 'static) -> Step {
+        self.step_dividing(prune, Floor::ZERO)
+    }
+
+    /// As [`step`](Self::step), but where there is an election and a sum of weights is divided
+    /// by, one below `least` counts as `least`.
+    ///
+    /// # Panics
+    /// As [`step`](Self::step).
+    ///
+    /// ```
+    /// use mergecore_kernel::{
+    ///     Election, Extent, KeepAll, Kernel, KernelError, Step, TaskVectors, merge_slices,
+    /// };
+    ///
+    /// #[derive(Debug)]
+    /// struct Careful(TaskVectors);
+    ///
+    /// impl Kernel for Careful {
+    ///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+    ///         Ok(self.0.clone().step_with_least_divisor(KeepAll, 1e-6))
+    ///     }
+    /// }
+    ///
+    /// # let vectors = TaskVectors {
+    /// #     weights: vec![1e-7],
+    /// #     densities: vec![1.0],
+    /// #     election: Some(Election::default()),
+    /// #     normalize: true,
+    /// #     lambda: 1.0,
+    /// #     rescale: None,
+    /// # };
+    /// assert_eq!((vectors.normalize, &vectors.weights[..]), (true, &[1e-7][..]));
+    /// let mut out = [0.0f32];
+    /// merge_slices(&Careful(vectors), &[&[1.0f32], &[2.0]], &[1], &mut out)?;
+    /// assert_eq!(out, [1.1]); // not 2
+    /// # Ok::<(), KernelError>(())
+    /// ```
+    pub fn step_with_least_divisor(self, prune: impl Prune + 'static, least: f64) -> Step {
+        self.step_dividing(prune, Floor { up_to: least, counts_as: least })
+    }
+
+    fn step_dividing(self, prune: impl Prune + 'static, floor: Floor) -> Step {
         // Adding a delta to the base would lose the sign of a model's zero.
         if let Some(input) = self.selects() {
             return Step::apply(Combination::select(input, 1 + self.weights.len()));
         }
         let prunes = self.densities.iter().any(|density| *density < 1.0);
         match self.rescale.filter(|_| prunes) {
-            None => self.apply(prune, Vec::new()),
+            None => self.apply(prune, Vec::new(), floor),
             // Dividing by a density of zero would make zeros NaN.
             Some(Rescale::Density) => {
                 let divisors = self.densities.iter().map(|d| if *d == 0.0 { 1.0 } else { *d });
                 let divisors = divisors.collect();
-                self.apply(prune, divisors)
+                self.apply(prune, divisors, floor)
             }
-            Some(norm) => Step::scan(NormScan { vectors: self, norm, prune }),
+            Some(norm) => Step::scan(NormScan { vectors: self, norm, prune, floor }),
         }
     }
 
     /// `divisors`: one a model, or none where nothing is rescaled.
-    fn apply(self, prune: impl Prune + 'static, divisors: Vec<f64>) -> Step {
+    fn apply(self, prune: impl Prune + 'static, divisors: Vec<f64>, floor: Floor) -> Step {
         let divisor = |model| divisors.get(model).copied().unwrap_or(1.0);
         let factors = self.weights.iter().enumerate().map(|(model, w)| w / divisor(model));
         let factors = factors.collect();
@@ -302,7 +416,26 @@ impl TaskVectors {
         if f64::abs(total) < 1e-8 {
             total = 1.0;
         }
-        Step::apply(DeltaApply { vectors: self, prune, divisors, factors, inverse: 1.0 / total })
+        let inverse = 1.0 / total;
+        Step::apply(DeltaApply { vectors: self, prune, divisors, factors, inverse, floor })
+    }
+}
+
+/// What a sum of agreeing weights counts as, where it is divided by: a sum up to `up_to`, as
+/// `counts_as`.
+#[derive(Clone, Copy)]
+struct Floor {
+    up_to: f64,
+    counts_as: f64,
+}
+
+impl Floor {
+    /// Zero counts as one.
+    const ZERO: Floor = Floor { up_to: 0.0, counts_as: 1.0 };
+
+    #[inline(always)]
+    fn inverse(self, sum: f64) -> f64 {
+        1.0 / if sum.abs() <= self.up_to { self.counts_as } else { sum }
     }
 }
 
@@ -315,13 +448,18 @@ struct DeltaApply<P> {
     factors: Vec<f64>,
     /// What a sum without sign election is multiplied by, to divide it by the weights' sum.
     inverse: f64,
+    floor: Floor,
 }
 
 impl<P: Prune> Apply for DeltaApply<P> {
     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
-        let mut pruned = self.room();
+        let mut pruned = self.room(tile.len());
         let inputs: Vec<&[f64]> = (0..tile.inputs()).map(|index| tile.input(index)).collect();
         self.mix(tile.simd(), tile.start(), &inputs, &mut pruned, out);
+    }
+
+    fn whole_rows(&self) -> bool {
+        self.prune.whole_rows()
     }
 
     fn apply_stored(
@@ -342,9 +480,9 @@ impl<P: Prune> Apply for DeltaApply<P> {
 }
 
 impl<P: Prune> DeltaApply<P> {
-    /// Room for a tile of each model, pruned.
-    fn room<T: Element>(&self) -> Vec<T> {
-        vec![T::default(); self.factors.len() * TILE]
+    /// Room for a tile of so many elements of each model, pruned.
+    fn room<T: Element>(&self, len: usize) -> Vec<T> {
+        vec![T::default(); self.factors.len() * len]
     }
 
     /// `None`, and nothing done, where not all inputs are of this type.
@@ -359,7 +497,7 @@ impl<P: Prune> DeltaApply<P> {
             inputs.iter().map(|input| T::from_elements(*input)).collect();
         let inputs = inputs?;
         let mut losses = Losses::default();
-        let (mut pruned, mut values) = (self.room(), [0.0; TILE]);
+        let (mut pruned, mut values) = (self.room(TILE), [0.0; TILE]);
         let mut parts = Vec::with_capacity(inputs.len());
         for at in (0..out.len()).step_by(TILE) {
             let values = &mut values[..TILE.min(out.len() - at)];
@@ -371,7 +509,7 @@ impl<P: Prune> DeltaApply<P> {
         Some(losses)
     }
 
-    /// Computes a tile; `pruned` is [`room`](Self::room) to use.
+    /// Computes a tile; `pruned` is [`room`](Self::room) to use, for at least as much.
     fn mix<T: Element>(
         &self,
         simd: Simd,
@@ -382,20 +520,51 @@ impl<P: Prune> DeltaApply<P> {
     ) {
         let (base, models) = inputs.split_first().expect("a base");
         assert_eq!(models.len(), self.factors.len(), "a weight for each model");
-        for (index, (values, out)) in models.iter().zip(pruned.chunks_exact_mut(TILE)).enumerate() {
+        let stride = pruned.len() / models.len().max(1);
+        let rooms = pruned.chunks_exact_mut(stride.max(1));
+        for (index, (values, out)) in models.iter().zip(rooms).enumerate() {
             self.prune.prune(simd, index, start, base, values, &mut out[..values.len()]);
         }
-        let TaskVectors { weights, consensus, normalize, lambda, .. } = &self.vectors;
+        let TaskVectors { weights, election, normalize, lambda, .. } = &self.vectors;
         let (inverse, lambda) = (self.inverse, *lambda);
-        let deltas = Deltas { base, pruned, factors: &self.factors, divisors: &self.divisors };
-        match (*consensus, *normalize, self.divides()) {
-            (false, ..) => simd.run(Sum { deltas, inverse, lambda, out }),
-            (_, false, false) => {
-                simd.run(Elect::<_, false, false> { deltas, weights, lambda, out })
-            }
-            (_, true, false) => simd.run(Elect::<_, true, false> { deltas, weights, lambda, out }),
-            (_, false, true) => simd.run(Elect::<_, false, true> { deltas, weights, lambda, out }),
-            (_, true, true) => simd.run(Elect::<_, true, true> { deltas, weights, lambda, out }),
+        let (factors, divisors) = (&self.factors[..], &self.divisors[..]);
+        let (deltas, floor) = (Deltas { base, pruned, stride, factors, divisors }, self.floor);
+        let Some(election) = *election else {
+            return simd.run(Sum { deltas, inverse, lambda, out });
+        };
+        match (*normalize, self.divides()) {
+            (false, false) => simd.run(Agreeing::<_, false, false> {
+                deltas,
+                weights,
+                election,
+                floor,
+                lambda,
+                out,
+            }),
+            (true, false) => simd.run(Agreeing::<_, true, false> {
+                deltas,
+                weights,
+                election,
+                floor,
+                lambda,
+                out,
+            }),
+            (false, true) => simd.run(Agreeing::<_, false, true> {
+                deltas,
+                weights,
+                election,
+                floor,
+                lambda,
+                out,
+            }),
+            (true, true) => simd.run(Agreeing::<_, true, true> {
+                deltas,
+                weights,
+                election,
+                floor,
+                lambda,
+                out,
+            }),
         }
     }
 
@@ -414,11 +583,12 @@ impl<P: Prune> DeltaApply<P> {
 /// Elements computed at once, whatever the number of models.
 const LANES: usize = 16;
 
-/// A tile of pruned models, [`TILE`] apart, and of the base.
+/// A tile of pruned models, `stride` apart, and of the base.
 #[derive(Clone, Copy)]
 struct Deltas<'a, T> {
     base: &'a [T],
     pruned: &'a [T],
+    stride: usize,
     factors: &'a [f64],
     divisors: &'a [f64],
 }
@@ -427,7 +597,7 @@ impl<'a, T: Element> Deltas<'a, T> {
     /// The elements of one model.
     #[inline(always)]
     fn model(&self, index: usize) -> &'a [T] {
-        &self.pruned[index * TILE..][..self.base.len()]
+        &self.pruned[index * self.stride..][..self.base.len()]
     }
 
     /// A model's deltas times its factor, or over its divisor and times its weight; zeros
@@ -452,6 +622,33 @@ impl<'a, T: Element> Deltas<'a, T> {
             };
         }
         deltas
+    }
+
+    /// A model's votes, as [`weighted`](Self::weighted) yields its deltas.
+    #[inline(always)]
+    fn votes(
+        &self,
+        election: Election,
+        weighted: &[f64; LANES],
+        model: usize,
+        at: usize,
+        len: usize,
+    ) -> [f64; LANES] {
+        let mut votes = *weighted;
+        if election.elect == Elect::Unweighted {
+            let divisor = self.divisors.get(model).copied().unwrap_or(1.0);
+            let (base, values) = (&self.base[at..][..len], &self.model(model)[at..][..len]);
+            for ((vote, base), value) in votes.iter_mut().zip(base).zip(values) {
+                *vote = (value.widen() - base.widen()) / divisor;
+            }
+        }
+        if election.consensus == Consensus::Count {
+            for vote in &mut votes {
+                // A NaN stays one.
+                *vote = if *vote == 0.0 { 0.0 } else { vote.signum() };
+            }
+        }
+        votes
     }
 
     /// Adds lambda times the combined deltas to the base.
@@ -510,32 +707,37 @@ impl<T: Element> Vectorize for Sum<'_, T> {
 }
 
 /// Base plus the weighted deltas that have the elected sign.
-struct Elect<'a, T, const NORMALIZE: bool, const DIVIDE: bool> {
+struct Agreeing<'a, T, const NORMALIZE: bool, const DIVIDE: bool> {
     deltas: Deltas<'a, T>,
     weights: &'a [f64],
+    election: Election,
+    floor: Floor,
     lambda: f64,
     out: &'a mut [f64],
 }
 
-impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elect<'_, T, NORMALIZE, DIVIDE> {
+impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Agreeing<'_, T, NORMALIZE, DIVIDE> {
     #[inline(always)]
     fn lanes(&mut self, at: usize, len: usize) {
+        let (deltas, election) = (self.deltas, self.election);
         let models = self.weights.len();
         let divided = DIVIDE.then_some(self.weights);
-        let mut votes = [0.0; LANES];
+        let mut total = [0.0; LANES];
         for model in 0..models {
-            let deltas = self.deltas.weighted(model, at, len, divided);
+            let weighted = deltas.weighted(model, at, len, divided);
+            let votes = deltas.votes(election, &weighted, model, at, len);
             for i in 0..LANES {
-                votes[i] += deltas[i];
+                total[i] += votes[i];
             }
         }
         let (mut mixed, mut divisors) = ([0.0; LANES], [0.0; LANES]);
         for model in 0..models {
-            let deltas = self.deltas.weighted(model, at, len, divided);
+            let weighted = deltas.weighted(model, at, len, divided);
+            let votes = deltas.votes(election, &weighted, model, at, len);
             let weight = self.weights[model];
             for i in 0..LANES {
-                let agrees = agrees(sign_if_minus(votes[i]), deltas[i]);
-                mixed[i] += if agrees { deltas[i] } else { 0.0 };
+                let agrees = agrees(sign_if_minus(total[i]), votes[i]);
+                mixed[i] += if agrees { weighted[i] } else { 0.0 };
                 if NORMALIZE {
                     divisors[i] += if agrees { weight } else { 0.0 };
                 }
@@ -543,23 +745,23 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elect<'_, T, NORMALI
         }
         if NORMALIZE {
             for i in 0..LANES {
-                mixed[i] *= if divisors[i] == 0.0 { 1.0 } else { 1.0 / divisors[i] };
+                mixed[i] *= self.floor.inverse(divisors[i]);
             }
         }
-        self.deltas.add_to_base(at, &mixed, self.lambda, &mut self.out[at..][..len]);
+        deltas.add_to_base(at, &mixed, self.lambda, &mut self.out[at..][..len]);
     }
 }
 
 impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Vectorize
-    for Elect<'_, T, NORMALIZE, DIVIDE>
+    for Agreeing<'_, T, NORMALIZE, DIVIDE>
 {
     type Output = ();
 
     #[inline(always)]
     fn vectorize(mut self) {
-        match self.weights.len() {
-            2 => return self.few::<2>(),
-            3 => return self.few::<3>(),
+        match (self.weights.len(), self.election == Election::default()) {
+            (2, true) => return self.few::<2>(),
+            (3, true) => return self.few::<3>(),
             _ => {}
         }
         let whole = self.out.len() - self.out.len() % LANES;
@@ -572,9 +774,9 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Vectorize
     }
 }
 
-impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elect<'_, T, NORMALIZE, DIVIDE> {
-    /// As [`lanes`](Self::lanes) for the whole tile, with the number of models known: so
-    /// that nothing between reading and writing leaves the registers.
+impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Agreeing<'_, T, NORMALIZE, DIVIDE> {
+    /// As [`lanes`](Self::lanes) for the whole tile, with the number of models known, in the
+    /// usual election: so that nothing between reading and writing leaves the registers.
     #[inline(always)]
     fn few<const N: usize>(self) {
         let base = &self.deltas.base[..self.out.len()];
@@ -587,7 +789,7 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elect<'_, T, NORMALI
                 divisors[m] = self.deltas.divisors[m];
             }
         }
-        let inverses = if NORMALIZE { inverses(&weights) } else { [1.0; 8] };
+        let floor = self.floor;
         let lambda = self.lambda;
         for (i, out) in self.out.iter_mut().enumerate() {
             let base = base[i].widen();
@@ -599,33 +801,19 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elect<'_, T, NORMALI
                 vote = if m == 0 { deltas[0] } else { vote + deltas[m] };
             }
             let minus = sign_if_minus(vote);
-            let (mut mixed, mut agree) = (0.0, [false; 3]);
+            let (mut mixed, mut divisor) = (0.0, 0.0);
             for m in 0..N {
-                agree[m] = agrees(minus, deltas[m]);
-                let agreeing = if agree[m] { deltas[m] } else { 0.0 };
+                let agrees = agrees(minus, deltas[m]);
+                let agreeing = if agrees { deltas[m] } else { 0.0 };
                 mixed = if m == 0 { agreeing } else { mixed + agreeing };
+                divisor += if agrees { weights[m] } else { 0.0 };
             }
             if NORMALIZE {
-                // Looked up by selection, model by model.
-                let third =
-                    |i: usize| if N > 2 && agree[2] { inverses[i | 4] } else { inverses[i] };
-                let second = |i: usize| if agree[1] { third(i | 2) } else { third(i) };
-                mixed *= if agree[0] { second(1) } else { second(0) };
+                mixed *= floor.inverse(divisor);
             }
             *out = added(base, lambda * mixed);
         }
     }
-}
-
-/// What the sum of some models' deltas is multiplied by, instead of a division by the sum
-/// of their weights, unless that is zero: by subset of at most three models, the first
-/// model's bit lowest.
-fn inverses(weights: &[f64]) -> [f64; 8] {
-    std::array::from_fn(|subset| {
-        let chosen = weights.iter().enumerate().filter(|(m, _)| subset >> m & 1 == 1);
-        let sum: f64 = chosen.map(|(_, weight)| weight).sum();
-        if sum == 0.0 { 1.0 } else { 1.0 / sum }
-    })
 }
 
 /// The sign bit where the sum of all deltas has elected minus; a tie (zero) elects plus.
@@ -642,9 +830,9 @@ fn agrees(minus: u64, delta: f64) -> bool {
 }
 
 /// Turns a tile's model into its delta, in place.
-struct Subtract<'a> {
-    base: &'a [f64],
-    model: &'a mut [f64],
+pub(crate) struct Subtract<'a> {
+    pub(crate) base: &'a [f64],
+    pub(crate) model: &'a mut [f64],
 }
 
 impl Vectorize for Subtract<'_> {
@@ -663,13 +851,14 @@ struct NormScan<P> {
     vectors: TaskVectors,
     norm: Rescale,
     prune: P,
+    floor: Floor,
 }
 
 /// Where either norm is below this, nothing is rescaled.
 const NEGLIGIBLE_NORM: f64 = 1e-7;
 
 impl<P> NormScan<P> {
-    /// A slice's share of the norm: sums that add up, or the largest magnitude.
+    /// A tile's share of the norm: sums that add up, or the largest magnitude.
     fn measure(&self, deltas: &[f64]) -> f64 {
         match self.norm {
             Rescale::L2 => sum_products(deltas, deltas, |x, y| x * y),
@@ -696,6 +885,10 @@ impl<P: Prune + 'static> Scan for NormScan<P> {
         Order::Blocks
     }
 
+    fn whole_rows(&self) -> bool {
+        self.prune.whole_rows()
+    }
+
     fn empty(&self) -> Self::Partial {
         vec![(0.0, 0.0); self.vectors.weights.len()]
     }
@@ -703,8 +896,14 @@ impl<P: Prune + 'static> Scan for NormScan<P> {
     fn fold(&self, partial: &mut Self::Partial, tile: &mut Tile<'_>) {
         let (start, simd) = (tile.start(), tile.simd());
         let (base, models) = tile.split_base();
-        let mut pruned = [0.0; TILE];
-        let pruned = &mut pruned[..base.len()];
+        let (mut usual, mut long) = ([0.0; TILE], Vec::new());
+        let pruned = match usual.get_mut(..base.len()) {
+            Some(room) => room,
+            None => {
+                long.resize(base.len(), 0.0);
+                &mut long[..]
+            }
+        };
         for ((index, model), (before, after)) in models.enumerate().zip(partial) {
             self.prune.prune(simd, index, start, base, model, pruned);
             for (values, norm) in [(model, before), (&mut *pruned, after)] {
@@ -722,6 +921,6 @@ impl<P: Prune + 'static> Scan for NormScan<P> {
 
     fn finish(self: Box<Self>, total: Self::Partial) -> Result<Step, KernelError> {
         let divisors = total.into_iter().map(|norms| self.divisor(norms)).collect();
-        Ok(self.vectors.apply(self.prune, divisors))
+        Ok(self.vectors.apply(self.prune, divisors, self.floor))
     }
 }

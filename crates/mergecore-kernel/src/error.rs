@@ -69,6 +69,27 @@ pub enum KernelError {
         /// The range, in words.
         expected: &'static str,
     },
+    /// Two parameters, each within its range, do not fit together.
+    #[error("`{}` is {} and `{}` is {}, but {expected}", parameters.0, values.0, parameters.1, values.1)]
+    ParameterPair {
+        /// Both parameters' names.
+        parameters: (&'static str, &'static str),
+        /// Their values.
+        values: (f64, f64),
+        /// What must hold, in words.
+        expected: &'static str,
+    },
+    /// The driver could not read an input, or was told to stop; it says which.
+    #[error("reading the inputs was broken off")]
+    Interrupted,
+    /// The data allow no result.
+    #[error("{what}; {instead}")]
+    Undefined {
+        /// What the data are.
+        what: String,
+        /// What to do about it.
+        instead: &'static str,
+    },
     /// The weights of a normalised average cancel.
     #[error(
         "the weights sum to {sum}, and an average divides by their sum; choose other weights, or set `normalize: false`"

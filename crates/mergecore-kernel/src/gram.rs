@@ -2,11 +2,13 @@
 
 use mergecore_tensor::{Element, Elements, Simd, Vectorize, bf16, f16};
 
-use crate::{KernelError, Order, Scan, Step, Tile};
+use crate::deltas::Subtract;
+use crate::{KernelError, Order, Scan, Step, TILE, Tile};
 
-/// Dot products of all pairs of inputs, taken as flat vectors.
+/// Dot products of all pairs of inputs, or of their differences from a base, taken as flat
+/// vectors.
 ///
-/// Only a [`GramScan`] makes one.
+/// A [`GramScan`] makes one of whole tensors, [`Gram::of`] of vectors at hand.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gram {
     inputs: usize,
@@ -15,6 +17,25 @@ pub struct Gram {
 }
 
 impl Gram {
+    /// The Gram matrix of vectors of one length, of rows say, computed with this instruction
+    /// set, on which it does not depend.
+    ///
+    /// # Panics
+    /// May panic where the lengths differ.
+    ///
+    /// ```
+    /// use mergecore_kernel::{Gram, Simd};
+    ///
+    /// let gram = Gram::of(Simd::detect(), &[&[3.0, 4.0], &[1.0, 0.0]]);
+    /// assert_eq!((gram.norm(0), gram.dot(0, 1)), (5.0, 3.0));
+    /// ```
+    pub fn of(simd: Simd, vectors: &[&[f64]]) -> Self {
+        let inputs = vectors.len();
+        let mut lanes = Lanes::zero(inputs);
+        simd.run(AddProducts { inputs: vectors, lanes: &mut lanes.0 });
+        Gram { inputs, dots: lanes.sums() }
+    }
+
     /// The dot product of inputs `i` and `j`; a squared norm where they are one.
     ///
     /// # Panics
@@ -59,6 +80,10 @@ impl Gram {
 /// ```
 pub struct GramScan<F> {
     inputs: usize,
+    /// Whether the vectors are the inputs' differences from a base before them.
+    from_base: bool,
+    /// Coefficients of one more vector, if there is one.
+    combination: Option<Vec<f64>>,
     then: F,
 }
 
@@ -74,7 +99,73 @@ where
 {
     /// Scans this many inputs, then calls `then` for the next step.
     pub fn new(inputs: usize, then: F) -> Self {
-        GramScan { inputs, then }
+        GramScan { inputs, from_base: false, combination: None, then }
+    }
+
+    /// Scans the task vectors of this many models, which come after their base: the vectors
+    /// are the differences, taken before they are multiplied, so that nothing cancels.
+    ///
+    /// ```
+    /// use mergecore_kernel::{
+    ///     Combination, Extent, GramScan, Kernel, KernelError, Step, merge_slices,
+    /// };
+    ///
+    /// /// Divides a model's change by its norm.
+    /// #[derive(Debug)]
+    /// struct UnitChange;
+    ///
+    /// impl Kernel for UnitChange {
+    ///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+    ///         Ok(Step::scan(GramScan::of_deltas(1, |gram| {
+    ///             let share = 1.0 / gram.norm(0);
+    ///             Ok(Step::apply(Combination::new(vec![1.0 - share, share])))
+    ///         })))
+    ///     }
+    /// }
+    ///
+    /// let mut out = [0.0f32; 2];
+    /// merge_slices(&UnitChange, &[&[1.0f32, 1.0], &[1.0, 5.0]], &[2], &mut out)?;
+    /// assert_eq!(out, [1.0, 2.0]);
+    /// # Ok::<(), KernelError>(())
+    /// ```
+    pub fn of_deltas(models: usize, then: F) -> Self {
+        GramScan { inputs: models, from_base: true, combination: None, then }
+    }
+
+    /// Adds one more vector, the last: the sum of the others times these coefficients. Of a
+    /// sum in which they nearly cancel, the other dot products do not tell the norm.
+    ///
+    /// # Panics
+    /// Unless there is a coefficient for each vector.
+    ///
+    /// ```
+    /// use mergecore_kernel::{
+    ///     Combination, Extent, GramScan, Kernel, KernelError, Step, merge_slices,
+    /// };
+    ///
+    /// /// The difference of two vectors, divided by its norm.
+    /// #[derive(Debug)]
+    /// struct Direction;
+    ///
+    /// impl Kernel for Direction {
+    ///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+    ///         let scan = GramScan::new(2, |gram| {
+    ///             let share = 1.0 / gram.norm(2);
+    ///             Ok(Step::apply(Combination::new(vec![share, -share])))
+    ///         });
+    ///         Ok(Step::scan(scan.and_combination(vec![1.0, -1.0])))
+    ///     }
+    /// }
+    ///
+    /// let mut out = [0.0f32; 2];
+    /// let tiny = 2f32.powi(-23);
+    /// merge_slices(&Direction, &[&[1.0 + tiny, 1.0], &[1.0, 1.0]], &[2], &mut out)?;
+    /// assert_eq!(out, [1.0, 0.0]);
+    /// # Ok::<(), KernelError>(())
+    /// ```
+    pub fn and_combination(self, coefficients: Vec<f64>) -> Self {
+        assert_eq!(coefficients.len(), self.inputs, "a coefficient for each vector");
+        GramScan { combination: Some(coefficients), ..self }
     }
 }
 
@@ -89,12 +180,24 @@ where
     }
 
     fn empty(&self) -> Lanes {
-        Lanes(vec![[0.0; LANES]; self.inputs * (self.inputs + 1) / 2])
+        Lanes::zero(self.vectors())
     }
 
     fn fold(&self, partial: &mut Lanes, tile: &mut Tile<'_>) {
-        let inputs: Vec<&[f64]> = (0..self.inputs).map(|input| tile.input(input)).collect();
-        tile.simd().run(AddProducts { inputs: &inputs, lanes: &mut partial.0 });
+        let simd = tile.simd();
+        if self.from_base {
+            let (base, models) = tile.split_base();
+            models.for_each(|model| simd.run(Subtract { base, model }));
+        }
+        let first = usize::from(self.from_base);
+        let mut inputs: Vec<&[f64]> = (first..first + self.inputs).map(|i| tile.input(i)).collect();
+        let mut sum = [0.0; TILE];
+        if let Some(coefficients) = &self.combination {
+            let sum = &mut sum[..tile.len()];
+            simd.run(AddUp { coefficients, inputs: &inputs, sum });
+            inputs.push(sum);
+        }
+        simd.run(AddProducts { inputs: &inputs, lanes: &mut partial.0 });
     }
 
     fn fold_stored(
@@ -104,7 +207,7 @@ where
         _: u64,
         inputs: &[Elements<'_>],
     ) -> bool {
-        match inputs.first() {
+        match inputs.first().filter(|_| self.combination.is_none()) {
             Some(Elements::Bf16(_)) => self.fold_slices::<bf16>(partial, simd, inputs),
             Some(Elements::F16(_)) => self.fold_slices::<f16>(partial, simd, inputs),
             Some(Elements::F32(_)) => self.fold_slices::<f32>(partial, simd, inputs),
@@ -119,12 +222,16 @@ where
     }
 
     fn finish(self: Box<Self>, total: Lanes) -> Result<Step, KernelError> {
-        let dots = total.0.into_iter().map(sum_lanes).collect();
-        (self.then)(&Gram { inputs: self.inputs, dots })
+        let gram = Gram { inputs: self.vectors(), dots: total.sums() };
+        (self.then)(&gram)
     }
 }
 
 impl<F> GramScan<F> {
+    fn vectors(&self) -> usize {
+        self.inputs + usize::from(self.combination.is_some())
+    }
+
     /// `false`, and nothing done, where the inputs' dtypes differ.
     fn fold_slices<T: Element>(
         &self,
@@ -132,9 +239,17 @@ impl<F> GramScan<F> {
         simd: Simd,
         inputs: &[Elements<'_>],
     ) -> bool {
-        let slices = inputs[..self.inputs].iter().map(|input| T::from_elements(*input));
+        let count = self.inputs + usize::from(self.from_base);
+        let slices = inputs[..count].iter().map(|input| T::from_elements(*input));
         let Some(slices) = slices.collect::<Option<Vec<&[T]>>>() else { return false };
-        simd.run(AddProducts { inputs: &slices, lanes: &mut partial.0 });
+        match (self.from_base, &slices[..], &mut partial.0[..]) {
+            (false, inputs, lanes) => simd.run(AddProducts { inputs, lanes }),
+            (true, &[base, a, b], lanes) => simd.run(AddTwoDeltas { base, a, b, lanes }),
+            (true, slices, lanes) => {
+                let Some((base, models)) = slices.split_first() else { return false };
+                simd.run(AddDeltaProducts { base, models, lanes });
+            }
+        }
         true
     }
 }
@@ -145,6 +260,36 @@ const LANES: usize = 32;
 /// element `i` of a block goes to lane `i % 32`.
 #[derive(Debug)]
 pub struct Lanes(Vec<[f64; LANES]>);
+
+impl Lanes {
+    fn zero(inputs: usize) -> Self {
+        Lanes(vec![[0.0; LANES]; inputs * (inputs + 1) / 2])
+    }
+
+    fn sums(self) -> Vec<f64> {
+        self.0.into_iter().map(sum_lanes).collect()
+    }
+}
+
+/// Adds up slices times their coefficients.
+struct AddUp<'a> {
+    coefficients: &'a [f64],
+    inputs: &'a [&'a [f64]],
+    sum: &'a mut [f64],
+}
+
+impl Vectorize for AddUp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        for (coefficient, input) in self.coefficients.iter().zip(self.inputs) {
+            for (sum, value) in self.sum.iter_mut().zip(*input) {
+                *sum += coefficient * value;
+            }
+        }
+    }
+}
 
 /// Adds the products of all pairs of slices of one length, which begin at a multiple of
 /// the number of lanes.
@@ -166,6 +311,91 @@ impl<T: Element> Vectorize for AddProducts<'_, T> {
             for (b, lanes) in self.inputs[i..].iter().zip(&mut lanes) {
                 add_terms(a, b, lanes, |x, y| x * y);
             }
+        }
+    }
+}
+
+/// As [`AddProducts`], of the slices' differences from a base.
+struct AddDeltaProducts<'a, T> {
+    base: &'a [T],
+    models: &'a [&'a [T]],
+    lanes: &'a mut [[f64; LANES]],
+}
+
+impl<T: Element> Vectorize for AddDeltaProducts<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        let AddDeltaProducts { base, models, lanes } = self;
+        let mut deltas = vec![[0.0; LANES]; models.len()];
+        let (chunks, rest) = base.as_chunks::<LANES>();
+        for (at, base) in (0..).step_by(LANES).zip(chunks) {
+            for (deltas, model) in deltas.iter_mut().zip(models) {
+                let model = &model[at..at + LANES];
+                for lane in 0..LANES {
+                    deltas[lane] = model[lane].widen() - base[lane].widen();
+                }
+            }
+            add_pairs(&deltas, lanes);
+        }
+        let at = base.len() - rest.len();
+        for (deltas, model) in deltas.iter_mut().zip(models) {
+            *deltas = [0.0; LANES];
+            for ((delta, model), base) in deltas.iter_mut().zip(&model[at..]).zip(rest) {
+                *delta = model.widen() - base.widen();
+            }
+        }
+        add_pairs(&deltas, lanes);
+    }
+}
+
+/// Adds the products of all pairs, lane by lane.
+#[inline(always)]
+fn add_pairs(values: &[[f64; LANES]], lanes: &mut [[f64; LANES]]) {
+    let mut lanes = lanes.iter_mut();
+    for (i, a) in values.iter().enumerate() {
+        for (b, lanes) in values[i..].iter().zip(&mut lanes) {
+            for lane in 0..LANES {
+                lanes[lane] += a[lane] * b[lane];
+            }
+        }
+    }
+}
+
+/// The same of two slices, in registers.
+struct AddTwoDeltas<'a, T> {
+    base: &'a [T],
+    a: &'a [T],
+    b: &'a [T],
+    lanes: &'a mut [[f64; LANES]],
+}
+
+impl<T: Element> Vectorize for AddTwoDeltas<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        let [aa, ab, bb] = self.lanes else { unreachable!("two vectors have three products") };
+        let (mut sum_aa, mut sum_ab, mut sum_bb) = (*aa, *ab, *bb);
+        let (bases, base_rest) = self.base.as_chunks::<LANES>();
+        let (a_chunks, a_rest) = self.a.as_chunks::<LANES>();
+        let (b_chunks, b_rest) = self.b.as_chunks::<LANES>();
+        for ((base, a), b) in bases.iter().zip(a_chunks).zip(b_chunks) {
+            for lane in 0..LANES {
+                let base = base[lane].widen();
+                let (x, y) = (a[lane].widen() - base, b[lane].widen() - base);
+                sum_aa[lane] += x * x;
+                sum_ab[lane] += x * y;
+                sum_bb[lane] += y * y;
+            }
+        }
+        (*aa, *ab, *bb) = (sum_aa, sum_ab, sum_bb);
+        for (lane, ((base, a), b)) in base_rest.iter().zip(a_rest).zip(b_rest).enumerate() {
+            let (x, y) = (a.widen() - base.widen(), b.widen() - base.widen());
+            aa[lane] += x * x;
+            ab[lane] += x * y;
+            bb[lane] += y * y;
         }
     }
 }
@@ -241,6 +471,7 @@ fn sum_lanes(mut lanes: [f64; LANES]) -> f64 {
 /// ```
 /// assert_eq!(mergecore_kernel::dot(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]), 32.0);
 /// ```
+#[inline(always)]
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len(), "slices of different length");
     sum_products(a, b, |x, y| x * y)

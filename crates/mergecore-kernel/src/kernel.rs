@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use mergecore_tensor::{Elements, ElementsMut, Losses, Simd};
 
-use crate::{Extent, KernelError, Tile};
+use crate::{Cutoff, Extent, KernelError, Survey, Tile};
 
 /// A merge method bound to one output tensor: parameters resolved, number of
 /// inputs known.
@@ -57,6 +57,24 @@ pub trait Kernel: Send + Sync + fmt::Debug {
     fn selects(&self) -> Option<usize> {
         None
     }
+
+    /// What has to be selected among all tensors of a merge together before any of them can be
+    /// merged; nothing by default.
+    ///
+    /// A tensor merged alone is all there is: then [`first`](Self::first) selects.
+    fn survey(&self) -> Option<Survey> {
+        None
+    }
+
+    /// The first step where there is a [`survey`](Self::survey): `kept` says, a cutoff for each
+    /// of its lanes, which elements of this tensor are among those selected.
+    ///
+    /// # Errors
+    /// As [`first`](Self::first).
+    fn first_surveyed(&self, extent: Extent, kept: &[Cutoff]) -> Result<Step, KernelError> {
+        let _ = kept;
+        self.first(extent)
+    }
 }
 
 /// The last step: computes the output's elements from the inputs'.
@@ -91,11 +109,17 @@ pub trait Apply: Send + Sync {
     /// Writes the tile's output elements; `out` is as long as the tile.
     fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]);
 
+    /// Whether each tile has to be one whole row, along the last axis. Memory then grows with
+    /// the length of a row, and rows at the ends of a chunk may be computed twice.
+    fn whole_rows(&self) -> bool {
+        false
+    }
+
     /// Computes a run of stored elements, the first at flat index `start`, as
     /// [`apply`](Self::apply) would its tiles, to the same bits, but without widened copies;
     /// yields what was lost in rounding, with indices within the run, as
     /// [`ElementsMut::narrow`] does. `None`, and nothing done, where the apply has no such way,
-    /// and the driver then takes the run through tiles.
+    /// and the driver then takes the run through tiles. Not called for whole rows.
     fn apply_stored(
         &self,
         _simd: Simd,
@@ -179,9 +203,16 @@ pub trait Scan: Send + Sync + 'static {
         Order::Blocks
     }
 
+    /// Whether each tile has to be one whole row, along the last axis. A row belongs to the
+    /// block in which it begins.
+    fn whole_rows(&self) -> bool {
+        false
+    }
+
     /// The element ranges to scan, ascending, each beginning at a multiple of
     /// [`BLOCK`](crate::BLOCK), or for scans in any order of [`TILE`](crate::TILE); everything
-    /// by default. Drivers cut them at further such multiples.
+    /// by default. Drivers cut them at further such multiples. Of whole rows, those that begin in
+    /// the ranges are scanned.
     #[allow(clippy::single_range_in_vec_init)]
     fn ranges(&self, extent: Extent) -> Vec<Range<u64>> {
         vec![0..extent.len()]
@@ -196,7 +227,7 @@ pub trait Scan: Send + Sync + 'static {
     /// Adds a run of stored elements, the first at flat index `start`, to a partial as
     /// [`fold`](Self::fold) would its tiles, to the same bits, but without widened copies;
     /// `false`, and nothing done, where the scan has no such way, which the driver then takes
-    /// through tiles.
+    /// through tiles. Not called for whole rows.
     fn fold_stored(
         &self,
         _partial: &mut Self::Partial,
@@ -217,6 +248,66 @@ pub trait Scan: Send + Sync + 'static {
     fn finish(self: Box<Self>, total: Self::Partial) -> Result<Step, KernelError>;
 }
 
+/// A step that takes whole inputs, at the cost of memory for them: where neither folding nor
+/// rows do, as for the decomposition of a matrix. It runs in one thread; other tensors are
+/// worked on meanwhile.
+///
+/// ```
+/// use mergecore_kernel::{
+///     Combination, Extent, Kernel, KernelError, ReadInputs, Step, Whole, merge_slices,
+/// };
+///
+/// /// Divides a square matrix by its trace.
+/// #[derive(Debug, Clone, Copy)]
+/// struct ByTrace;
+///
+/// impl Kernel for ByTrace {
+///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+///         Ok(Step::whole(*self))
+///     }
+/// }
+///
+/// impl Whole for ByTrace {
+///     fn run(&self, extent: Extent, inputs: &dyn ReadInputs) -> Result<Step, KernelError> {
+///         let mut values = vec![0.0; extent.len() as usize];
+///         inputs.read(0, 0, &mut values)?;
+///         let trace: f64 = values.iter().step_by(extent.columns as usize + 1).sum();
+///         Ok(Step::apply(Combination::new(vec![1.0 / trace])))
+///     }
+/// }
+///
+/// let mut out = [0.0f32; 4];
+/// merge_slices(&ByTrace, &[&[1.0f32, 2.0, 5.0, 3.0]], &[2, 2], &mut out)?;
+/// assert_eq!(out, [0.25, 0.5, 1.25, 0.75]);
+/// # Ok::<(), KernelError>(())
+/// ```
+pub trait Whole: Send + Sync {
+    /// Reads what it needs of the inputs and yields the next step.
+    ///
+    /// # Errors
+    /// Where the data allow no result, and what reading reports.
+    fn run(&self, extent: Extent, inputs: &dyn ReadInputs) -> Result<Step, KernelError>;
+}
+
+/// The inputs of one tensor, for a [`Whole`] to read.
+pub trait ReadInputs {
+    /// Fills `out` with the elements of one input from flat index `start` on, widened.
+    ///
+    /// # Errors
+    /// [`KernelError::Interrupted`] where the driver cannot read, or is to stop, which it reports
+    /// itself.
+    ///
+    /// # Panics
+    /// Beyond the end of the input, and if there is no such input.
+    fn read(&self, input: usize, start: u64, out: &mut [f64]) -> Result<(), KernelError>;
+
+    /// Whether the result is no longer wanted: something that takes long may then return
+    /// [`KernelError::Interrupted`].
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
 /// What comes next for a tensor.
 ///
 /// ```
@@ -229,6 +320,8 @@ pub trait Scan: Send + Sync + 'static {
 pub enum Step {
     /// Read all inputs once and fold them.
     Scan(Box<dyn ErasedScan>),
+    /// Look at whole inputs, of a matrix to be decomposed say.
+    Whole(Box<dyn Whole>),
     /// Read all inputs once more and write the output.
     Apply(Box<dyn Apply>),
 }
@@ -237,6 +330,11 @@ impl Step {
     /// A scan as the next step.
     pub fn scan(scan: impl Scan) -> Self {
         Step::Scan(Box::new(scan))
+    }
+
+    /// A look at whole inputs as the next step.
+    pub fn whole(whole: impl Whole + 'static) -> Self {
+        Step::Whole(Box::new(whole))
     }
 
     /// The apply as the next step.
@@ -249,6 +347,7 @@ impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Step::Scan(_) => "Step::Scan",
+            Step::Whole(_) => "Step::Whole",
             Step::Apply(_) => "Step::Apply",
         })
     }
@@ -276,6 +375,9 @@ pub type ErasedPartial = Box<dyn Any + Send>;
 pub trait ErasedScan: Send + Sync + sealed::Sealed {
     /// As [`Scan::order`].
     fn order(&self) -> Order;
+
+    /// As [`Scan::whole_rows`].
+    fn whole_rows(&self) -> bool;
 
     /// As [`Scan::ranges`].
     fn ranges(&self, extent: Extent) -> Vec<Range<u64>>;
@@ -327,6 +429,10 @@ const FOREIGN: &str = "a partial made by another scan";
 impl<S: Scan> ErasedScan for S {
     fn order(&self) -> Order {
         Scan::order(self)
+    }
+
+    fn whole_rows(&self) -> bool {
+        Scan::whole_rows(self)
     }
 
     fn ranges(&self, extent: Extent) -> Vec<Range<u64>> {

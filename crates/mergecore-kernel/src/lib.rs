@@ -9,29 +9,35 @@ mod combine;
 pub mod conformance;
 mod deltas;
 mod driver;
+mod element_wise;
 mod error;
 mod gram;
 mod kernel;
 mod mask;
 mod method;
 mod select;
+mod survey;
 mod tile;
 
 #[cfg(feature = "ndarray")]
 pub use arrays::{merge_arrays, merge_arrays_onto_base};
 pub use combine::Combination;
-pub use deltas::{KeepAll, Prune, Rescale, TaskVectors};
-pub use driver::{Worker, blocks, merge_slices, merge_slices_onto_base};
+pub use deltas::{Consensus, Elect, Election, KeepAll, Prune, Rescale, TaskVectors};
+pub use driver::{
+    TensorSlices, Worker, blocks, merge_slices, merge_slices_onto_base, merge_tensors,
+};
+pub use element_wise::ElementWise;
 pub use error::KernelError;
 pub use gram::{Gram, GramScan, dot};
-pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, Scan, Step};
+pub use kernel::{Apply, ErasedPartial, ErasedScan, Kernel, Order, ReadInputs, Scan, Step, Whole};
 pub use mask::RandomMask;
 pub use mergecore_tensor::{DType, Element, Elements, ElementsMut, Found, Losses, Simd, Vectorize};
 pub use method::{
-    Argument, Arguments, Binding, DefaultValue, Inputs, Method, Parameter, ParameterKind, Scope,
-    StreamKey,
+    Argument, Arguments, Base, Binding, DefaultValue, Inputs, Method, Parameter, ParameterKind,
+    Scope, StreamKey,
 };
 #[cfg(feature = "ndarray")]
 pub use ndarray;
 pub use select::{Cutoff, Keys, magnitude_key, select};
+pub use survey::{Concatenation, Survey, SurveyRun, keep_count};
 pub use tile::{BLOCK, Extent, TILE, Tile};

@@ -57,6 +57,57 @@ impl RandomMask {
     }
 }
 
+impl StreamKey {
+    /// Fills `out` with words of one of the 2^64 streams of ChaCha8 under this key, from word
+    /// `start` on: for masks of which each element has a probability of its own.
+    ///
+    /// ```
+    /// use mergecore_kernel::{Simd, StreamKey};
+    ///
+    /// let (mut all, mut part) = ([0; 100], [0; 10]);
+    /// StreamKey::from_seed(7).words(Simd::detect(), 0, 0, &mut all);
+    /// StreamKey::from_seed(7).words(Simd::BASELINE, 0, 55, &mut part);
+    /// assert_eq!(part, all[55..65]);
+    /// ```
+    pub fn words(&self, simd: Simd, stream: u64, start: u64, out: &mut [u32]) {
+        let stream = ChaCha8::new(&self.0, stream);
+        for (out, start) in out.chunks_mut(TILE).zip((start..).step_by(TILE)) {
+            simd.run(Words { stream, start, out });
+        }
+    }
+}
+
+/// Draws the words of at most a tile.
+struct Words<'a> {
+    stream: ChaCha8,
+    start: u64,
+    out: &'a mut [u32],
+}
+
+impl Vectorize for Words<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(self) {
+        let (first, skipped) = position(self.start);
+        let mut blocks = [[0; BLOCK_WORDS]; BLOCKS];
+        let drawn = (skipped + self.out.len()).div_ceil(BLOCK_WORDS);
+        self.stream.words(first, &mut blocks[..drawn]);
+        let words = blocks.as_flattened();
+        self.out.copy_from_slice(&words[skipped..][..self.out.len()]);
+    }
+}
+
+/// Blocks of a tile that begins within one.
+const BLOCKS: usize = TILE / BLOCK_WORDS + 1;
+
+/// The block in which an element's word lies, and how many words of it come before.
+#[inline(always)]
+fn position(element: u64) -> (u64, usize) {
+    let words = BLOCK_WORDS as u64;
+    (element / words, (element % words) as usize)
+}
+
 impl Prune for RandomMask {
     fn prune<T: Element>(
         &self,
@@ -93,12 +144,9 @@ impl<T: Element> Vectorize for KeepBelow<'_, T> {
 
     #[inline(always)]
     fn vectorize(self) {
-        /// Blocks of a tile that begins within one.
-        const BLOCKS: usize = TILE / BLOCK_WORDS + 1;
         let bit: [u16; BLOCK_WORDS] = std::array::from_fn(|i| 1 << i);
         let KeepBelow { stream, threshold, start, base, values, out } = self;
-        let words = BLOCK_WORDS as u64;
-        let (first, skipped) = (start / words, (start % words) as usize);
+        let (first, skipped) = position(start);
         let mut below = [0; BLOCKS + 1];
         let drawn = (skipped + out.len()).div_ceil(BLOCK_WORDS);
         stream.below(threshold, first, &mut below[..drawn]);
@@ -157,6 +205,26 @@ mod tests {
                 assert_eq!(kept::<f32>(&mask, simd, start, len), expected, "{simd} {start} {len}");
                 assert_eq!(kept::<f64>(&mask, simd, start, len), expected, "{simd} {start} {len}");
             }
+        }
+    }
+
+    #[test]
+    fn words_are_the_same_from_wherever_they_are_drawn() {
+        let key = StreamKey::from_seed(3);
+        for simd in Simd::available() {
+            let mut whole = vec![0; 3 * TILE];
+            key.words(simd, 1, 0, &mut whole);
+            for start in [0, 1, 15, 16, 17, TILE - 1, TILE, TILE + 3] {
+                for len in [0, 1, 15, 16, 17, TILE - 1, TILE, TILE + 1, 2 * TILE - 3] {
+                    let mut part = vec![0; len];
+                    key.words(simd, 1, start as u64, &mut part);
+                    assert_eq!(part, whole[start..start + len], "{simd} {start} {len}");
+                }
+            }
+            // They are what a mask compares with its threshold.
+            let mask = RandomMask::new(key, &[1.0, 0.4]).unwrap();
+            let below: Vec<bool> = whole.iter().map(|word| *word < 1_717_986_918).collect();
+            assert_eq!(kept::<f32>(&mask, simd, 0, 3 * TILE), below);
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::{Kernel, KernelError, Rescale};
 ///
 /// ```
 /// use mergecore_kernel::{
-///     Argument, Arguments, Binding, Combination, Extent, Inputs, Kernel, KernelError, Method,
-///     Parameter, Step, StreamKey, merge_slices,
+///     Argument, Arguments, Base, Binding, Combination, Extent, Inputs, Kernel, KernelError,
+///     Method, Parameter, Step, StreamKey, merge_slices,
 /// };
 ///
 /// #[derive(Debug)]
@@ -33,7 +33,7 @@ use crate::{Kernel, KernelError, Rescale};
 /// impl Method for SumMethod {
 ///     fn name(&self) -> &str { "sum" }
 ///     fn title(&self) -> &str { "Sum" }
-///     fn inputs(&self) -> Inputs { Inputs { base: false, models: 1..=usize::MAX } }
+///     fn inputs(&self) -> Inputs { Inputs { base: Base::None, models: 1..=usize::MAX } }
 ///     fn parameters(&self) -> &[Parameter] { &[Parameter::WEIGHT] }
 ///     fn bind(&self, arguments: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
 ///         Ok(Box::new(Sum(arguments.numbers("weight"))))
@@ -43,7 +43,8 @@ use crate::{Kernel, KernelError, Rescale};
 /// let mut model = Arguments::default();
 /// model.insert("weight", Argument::Number(2.0));
 /// let stream = StreamKey::from_seed(0);
-/// let binding = Binding { shared: Arguments::default(), models: vec![model], stream };
+/// let shared = Arguments::default();
+/// let binding = Binding { base: false, shared, models: vec![model], stream };
 /// let mut out = [0.0f32];
 /// merge_slices(&*SumMethod.bind(&binding)?, &[&[1.5f32]], &[1], &mut out)?;
 /// assert_eq!(out, [3.0]);
@@ -55,6 +56,11 @@ pub trait Method: Send + Sync + fmt::Debug {
 
     /// The name for people: `TIES`.
     fn title(&self) -> &str;
+
+    /// What it does, in one line that begins with a verb; empty by default.
+    fn summary(&self) -> &str {
+        ""
+    }
 
     /// Where the method comes from: its paper's address, if it has one.
     fn source(&self) -> Option<&str> {
@@ -77,17 +83,49 @@ pub trait Method: Send + Sync + fmt::Debug {
 /// The inputs a method takes, for every tensor.
 ///
 /// ```
+/// use mergecore_kernel::{Base, Inputs};
+///
 /// // A base and one model or more besides.
-/// let inputs = mergecore_kernel::Inputs { base: true, models: 1..=usize::MAX };
+/// let inputs = Inputs { base: Base::Required, models: 1..=usize::MAX };
 /// assert!(!inputs.models.contains(&0));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inputs {
     /// Whether one of them is the base, which comes first and takes no
     /// per-model parameters.
-    pub base: bool,
+    pub base: Base,
     /// How many there may be besides.
     pub models: RangeInclusive<usize>,
+}
+
+/// Whether a method takes a base model apart from the others.
+///
+/// ```
+/// use mergecore_kernel::Base;
+///
+/// assert!(Base::Optional.takes(true) && !Base::Optional.takes(false));
+/// assert!(!Base::None.takes(true)); // it is an input like the others
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// It has none: a recipe's base model only donates configuration and tokenizer, and is
+    /// merged where it is one of the models.
+    None,
+    /// It has one where the recipe names one.
+    Optional,
+    /// It has one.
+    Required,
+}
+
+impl Base {
+    /// Whether the first input is the base, given whether the recipe names one.
+    pub fn takes(self, named: bool) -> bool {
+        match self {
+            Base::None => false,
+            Base::Optional => named,
+            Base::Required => true,
+        }
+    }
 }
 
 /// One parameter's declaration.
@@ -154,6 +192,22 @@ impl Parameter {
         default: DefaultValue::Number(1.0),
         help: "factor on the combined change",
     };
+    /// `consensus`: how the sign of an element is elected.
+    pub const CONSENSUS: Self = Parameter {
+        name: "consensus",
+        scope: Scope::Shared,
+        kind: ParameterKind::Choice(&["sum", "count"]),
+        default: DefaultValue::Text("sum"),
+        help: "elect an element's sign by the sum of the changes, or by their number",
+    };
+    /// `elect`: which changes vote in the election of signs.
+    pub const ELECT: Self = Parameter {
+        name: "elect",
+        scope: Scope::Shared,
+        kind: ParameterKind::Choice(&["weighted", "unweighted"]),
+        default: DefaultValue::Text("weighted"),
+        help: "whether changes vote times their model's weight",
+    };
     /// `rescale_norm`: what rescaling matches.
     pub const RESCALE_NORM: Self = Parameter {
         name: "rescale_norm",
@@ -198,6 +252,13 @@ pub enum ParameterKind {
         /// The largest value allowed.
         max: f64,
     },
+    /// A whole number between two bounds, both allowed.
+    Integer {
+        /// The smallest value allowed.
+        min: u32,
+        /// The largest value allowed.
+        max: u32,
+    },
     /// `true` or `false`.
     Flag,
     /// One of several words.
@@ -217,6 +278,12 @@ impl fmt::Display for ParameterKind {
             ParameterKind::Number { min: f64::MIN, max: f64::MAX } => f.write_str("a number"),
             ParameterKind::Number { min, max: f64::MAX } => write!(f, "a number, at least {min}"),
             ParameterKind::Number { min, max } => write!(f, "a number between {min} and {max}"),
+            ParameterKind::Integer { min, max: u32::MAX } => {
+                write!(f, "a whole number, at least {min}")
+            }
+            ParameterKind::Integer { min, max } => {
+                write!(f, "a whole number between {min} and {max}")
+            }
             ParameterKind::Flag => f.write_str("true or false"),
             ParameterKind::Choice(names) => write!(f, "one of {}", names.join(", ")),
         }
@@ -244,6 +311,8 @@ pub enum DefaultValue {
     Number(f64),
     /// A flag.
     Flag(bool),
+    /// A word.
+    Text(&'static str),
 }
 
 /// A validated argument.
@@ -259,7 +328,7 @@ pub enum DefaultValue {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Argument {
-    /// A number within the declared range.
+    /// A number within the declared range, whole where it is declared so.
     Number(f64),
     /// A flag.
     Flag(bool),
@@ -323,6 +392,7 @@ impl Arguments {
 ///     arguments
 /// };
 /// let binding = Binding {
+///     base: true,
 ///     shared: Arguments::default(),
 ///     models: vec![weight(0.25), weight(0.75)],
 ///     stream: StreamKey::from_seed(1),
@@ -331,6 +401,8 @@ impl Arguments {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Binding {
+    /// Whether the first input is the base.
+    pub base: bool,
     /// Arguments of the shared parameters.
     pub shared: Arguments,
     /// Arguments of the per-model parameters, one a model, in order.

@@ -37,6 +37,13 @@ pub trait Keys: Send + Sync + 'static {
     /// Writes the keys of a tile's elements in one lane; see [`magnitude_key`].
     fn keys(&self, lane: usize, tile: &Tile<'_>, out: &mut [u64]);
 
+    /// The first of the lanes that have the keys of this one, where several order statistics
+    /// of one set of keys are sought: lanes side by side, whose keys are asked for once, as the
+    /// first one's. By default, each lane has keys of its own.
+    fn source(&self, lane: usize) -> usize {
+        lane
+    }
+
     /// Writes the keys of at most a tile's stored elements, where all are finite magnitudes
     /// that `f32` holds exactly, as bits of an `f32`, which is faster. `false` where one is not,
     /// or there is no such way: then [`keys`](Self::keys) counts and `out` does not.
@@ -444,11 +451,16 @@ impl<K: Keys> Scan for SelectScan<K> {
         // What lies beyond a shorter tile stays zero, which is in no range.
         let mut keys = [0; TILE];
         let len = tile.len();
+        let mut held = None;
         for (index, (lane, found)) in self.lanes.iter().zip(partial).enumerate() {
             if let Lane::Done(_) = lane {
                 continue;
             }
-            self.keys.keys(index, tile, &mut keys[..len]);
+            let source = self.keys.source(index);
+            if held != Some(source) {
+                self.keys.keys(source, tile, &mut keys[..len]);
+                held = Some(source);
+            }
             match found {
                 Found::Sample(sample) => sample.extend(&keys[..len]),
                 found => self.count_wide((lane, found), tile.simd(), tile.start(), &keys),
@@ -477,16 +489,25 @@ impl<K: Keys> Scan for SelectScan<K> {
             parts.clear();
             parts.extend(inputs.iter().map(|input| input.part(at, len)));
             let at = start + at as u64;
+            // Whose keys there are, and whether as those of `f32`.
+            let (mut held, mut single) = (None, false);
             for (index, (lane, found)) in self.lanes.iter().zip(&mut *partial).enumerate() {
                 if let Lane::Done(_) = lane {
                     continue;
                 }
-                if self.keys.single_keys(index, simd, &parts, &mut keys[..len]) {
+                let source = self.keys.source(index);
+                if held != Some(source) {
+                    single = self.keys.single_keys(source, simd, &parts, &mut keys[..len]);
+                    if !single {
+                        let tile = Tile::widened(at, self.extent, simd, &parts, &mut values);
+                        self.keys.keys(source, &tile, &mut wide_keys[..len]);
+                    }
+                    held = Some(source);
+                }
+                if single {
                     let key = |key: i32| f64::from(f32::from_bits(key as u32)).to_bits();
                     self.count((lane, found), simd, at, &keys, Bounds::single, key);
                 } else {
-                    let tile = Tile::widened(at, self.extent, simd, &parts, &mut values);
-                    self.keys.keys(index, &tile, &mut wide_keys[..len]);
                     self.count_wide((lane, found), simd, at, &wide_keys);
                 }
             }

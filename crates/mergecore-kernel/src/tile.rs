@@ -1,5 +1,7 @@
 //! The piece of all inputs that a kernel sees at a time.
 
+use std::ops::Range;
+
 use mergecore_tensor::{Elements, Simd};
 
 /// Elements per [`Tile`], except for the last of a tensor: few enough that a
@@ -21,6 +23,8 @@ pub struct Extent {
     pub rows: u64,
     /// Elements per row.
     pub columns: u64,
+    /// Length of the first axis; 1 for a scalar.
+    pub first_axis: u64,
 }
 
 impl Extent {
@@ -29,20 +33,19 @@ impl Extent {
     /// ```
     /// let extent = mergecore_kernel::Extent::of(&[2, 3, 5]);
     /// assert_eq!((extent.rows, extent.columns, extent.len()), (6, 5, 30));
+    /// assert_eq!(extent.first_axis, 2);
     /// ```
     pub fn of(shape: &[usize]) -> Self {
-        match shape.split_last() {
-            None => Extent { rows: 1, columns: 1 },
-            Some((columns, rows)) => {
-                Extent { rows: rows.iter().map(|n| *n as u64).product(), columns: *columns as u64 }
-            }
-        }
+        let first_axis = shape.first().map_or(1, |n| *n as u64);
+        let (columns, rows) = shape.split_last().unwrap_or((&1, &[]));
+        let rows = rows.iter().map(|n| *n as u64).product();
+        Extent { rows, columns: *columns as u64, first_axis }
     }
 
     /// Number of elements.
     ///
     /// ```
-    /// assert_eq!(mergecore_kernel::Extent { rows: 4, columns: 3 }.len(), 12);
+    /// assert_eq!(mergecore_kernel::Extent::of(&[4, 3]).len(), 12);
     /// ```
     pub fn len(&self) -> u64 {
         self.rows * self.columns
@@ -56,9 +59,39 @@ impl Extent {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The whole rows that a run of elements, given by its flat indices, touches: what an
+    /// [`Apply`](crate::Apply) that takes whole rows has to be given for that run.
+    ///
+    /// ```
+    /// let extent = mergecore_kernel::Extent::of(&[4, 10]);
+    /// assert_eq!(extent.rows_around(12..31), 10..40);
+    /// ```
+    pub fn rows_around(&self, run: Range<u64>) -> Range<u64> {
+        let columns = self.columns.max(1);
+        run.start / columns * columns..run.end.next_multiple_of(columns).min(self.len())
+    }
+
+    /// The whole rows that begin within a run of elements, given by its flat indices: the share
+    /// of that run for a [`Scan`](crate::Scan) that takes whole rows. Runs that lie side by side
+    /// have each row once.
+    ///
+    /// ```
+    /// let extent = mergecore_kernel::Extent::of(&[4, 10]);
+    /// assert_eq!(extent.rows_from(12..31), 20..40);
+    /// assert!(extent.rows_from(31..40).is_empty());
+    /// ```
+    pub fn rows_from(&self, run: Range<u64>) -> Range<u64> {
+        let columns = self.columns.max(1);
+        let end = run.end.next_multiple_of(columns).min(self.len());
+        run.start.next_multiple_of(columns).min(end)..end
+    }
 }
 
 /// The same run of elements from every input, widened to `f64`.
+///
+/// It has [`TILE`] elements, the last of a tensor fewer; or it is exactly one row, for scans and
+/// applies that take whole rows.
 ///
 /// The values are scratch: a kernel may overwrite them (deltas in place of
 /// models, say); the driver fills them anew for every tile.
@@ -93,6 +126,8 @@ impl Extent {
 pub struct Tile<'a> {
     start: u64,
     len: usize,
+    /// From one input's values to the next one's.
+    stride: usize,
     extent: Extent,
     simd: Simd,
     values: &'a mut [f64],
@@ -100,7 +135,7 @@ pub struct Tile<'a> {
 
 impl<'a> Tile<'a> {
     /// A tile of stored elements, widened into `values`, which are made to hold each input's
-    /// in turn, [`TILE`] apart.
+    /// in turn.
     pub(crate) fn widened(
         start: u64,
         extent: Extent,
@@ -109,11 +144,12 @@ impl<'a> Tile<'a> {
         values: &'a mut Vec<f64>,
     ) -> Self {
         let len = inputs.first().map_or(0, Elements::len);
-        values.resize(inputs.len() * TILE, 0.0);
-        for (input, values) in inputs.iter().zip(values.chunks_exact_mut(TILE)) {
+        let stride = len.max(TILE);
+        values.resize(inputs.len() * stride, 0.0);
+        for (input, values) in inputs.iter().zip(values.chunks_exact_mut(stride)) {
             input.widen(simd, &mut values[..len]);
         }
-        Tile { start, len, extent, simd, values }
+        Tile { start, len, stride, extent, simd, values }
     }
 
     /// Flat, row-major index of the tile's first element within the tensor.
@@ -121,7 +157,7 @@ impl<'a> Tile<'a> {
         self.start
     }
 
-    /// Elements in this tile, at most [`TILE`].
+    /// Elements in this tile: at most [`TILE`], or those of a row.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -143,7 +179,7 @@ impl<'a> Tile<'a> {
 
     /// Number of inputs.
     pub fn inputs(&self) -> usize {
-        self.values.len() / TILE
+        self.values.len() / self.stride
     }
 
     /// The elements of one input.
@@ -151,7 +187,7 @@ impl<'a> Tile<'a> {
     /// # Panics
     /// If there is no such input.
     pub fn input(&self, index: usize) -> &[f64] {
-        &self.values[index * TILE..][..self.len]
+        &self.values[index * self.stride..][..self.len]
     }
 
     /// The elements of one input, to overwrite.
@@ -159,7 +195,7 @@ impl<'a> Tile<'a> {
     /// # Panics
     /// If there is no such input.
     pub fn input_mut(&mut self, index: usize) -> &mut [f64] {
-        &mut self.values[index * TILE..][..self.len]
+        &mut self.values[index * self.stride..][..self.len]
     }
 
     /// The first input, which is the base for methods that have one, and the
@@ -168,8 +204,8 @@ impl<'a> Tile<'a> {
     /// # Panics
     /// If there are no inputs.
     pub fn split_base(&mut self) -> (&[f64], impl ExactSizeIterator<Item = &mut [f64]>) {
-        let (base, models) = self.values.split_at_mut(TILE);
+        let (base, models) = self.values.split_at_mut(self.stride);
         let len = self.len;
-        (&base[..len], models.chunks_exact_mut(TILE).map(move |model| &mut model[..len]))
+        (&base[..len], models.chunks_exact_mut(self.stride).map(move |model| &mut model[..len]))
     }
 }

@@ -83,9 +83,11 @@ fn inputs<T: Element>(seed: u64, inputs: usize, len: usize) -> Vec<Vec<T>> {
 fn naive(coefficients: &[f64], average: bool, values: &[f64]) -> f64 {
     let used: Vec<usize> = (0..values.len()).filter(|i| coefficients[*i] != 0.0).collect();
     let selects = used.len() == 1 && coefficients[used[0]] == 1.0;
-    let agree = values.iter().all(|value| value.to_bits() == values[0].to_bits());
-    if average && agree && !selects {
-        return values[0];
+    let mut taking_part = used.iter().map(|i| values[*i]);
+    let first = taking_part.next();
+    let agreeing = first.filter(|first| taking_part.all(|v| v.to_bits() == first.to_bits()));
+    if let Some(agreeing) = agreeing.filter(|_| average && !selects) {
+        return agreeing;
     }
     let terms = used.into_iter().map(|i| coefficients[i] * values[i]);
     terms.reduce(|sum, term| sum + term).unwrap_or(0.0)

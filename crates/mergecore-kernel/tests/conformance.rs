@@ -2,8 +2,8 @@
 #![cfg(feature = "conformance")]
 
 use mergecore_kernel::{
-    Combination, Element, Extent, GramScan, KeepAll, Kernel, KernelError, Keys, Prune, Rescale,
-    Simd, Step, TaskVectors, Tile, magnitude_key, select,
+    Combination, Election, Element, Extent, GramScan, KeepAll, Kernel, KernelError, Keys, Prune,
+    Rescale, Simd, Step, TaskVectors, Tile, magnitude_key, select,
 };
 
 /// Scales both inputs by what the Gram matrix says of them.
@@ -64,7 +64,7 @@ fn vectors(rescale: Option<Rescale>) -> TaskVectors {
     TaskVectors {
         weights: vec![0.7, 0.5],
         densities: vec![0.3, 0.5],
-        consensus: true,
+        election: Some(Election::default()),
         normalize: true,
         lambda: 0.9,
         rescale,

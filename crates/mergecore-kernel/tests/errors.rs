@@ -1,7 +1,9 @@
 //! One test for each [`KernelError`], named for it: when it is returned and what it says.
-//! `WeightsCancel` is raised, and tested, in mergecore-linear.
+//! `WeightsCancel` is raised, and tested, in mergecore-linear, `ParameterPair` in mergecore-dare.
 
-use mergecore_kernel::{Combination, Extent, Kernel, KernelError, Step, TaskVectors, merge_slices};
+use mergecore_kernel::{
+    Combination, Election, Extent, Kernel, KernelError, Step, TaskVectors, merge_slices,
+};
 
 #[derive(Debug)]
 struct First;
@@ -16,7 +18,7 @@ fn task_vectors(weights: &[f64], densities: &[f64], lambda: f64) -> Result<(), S
     let vectors = TaskVectors {
         weights: weights.to_vec(),
         densities: densities.to_vec(),
-        consensus: true,
+        election: Some(Election::default()),
         normalize: true,
         lambda,
         rescale: None,

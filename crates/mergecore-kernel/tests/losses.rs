@@ -1,8 +1,8 @@
 //! What applies lose in rounding, against one element at a time.
 
 use mergecore_kernel::{
-    Apply, Combination, Element, Elements, ElementsMut, Extent, KeepAll, Losses, Simd, Step, TILE,
-    TaskVectors, Tile, Worker,
+    Apply, Combination, Election, Element, Elements, ElementsMut, Extent, KeepAll, Losses, Simd,
+    Step, TILE, TaskVectors, Tile, Worker,
 };
 use mergecore_tensor::{bf16, f16};
 use support::Random;
@@ -20,18 +20,18 @@ impl Apply for ByTiles {
 
 /// Of every kind that there is.
 fn applies() -> Vec<(&'static str, Box<dyn Apply>)> {
-    let vectors = |consensus| {
+    let vectors = |election| {
         let vectors = TaskVectors {
             weights: vec![3.0, -0.5],
             densities: vec![1.0, 1.0],
-            consensus,
+            election,
             normalize: false,
             lambda: 1.5,
             rescale: None,
         };
         match vectors.step(KeepAll) {
             Step::Apply(apply) => apply,
-            Step::Scan(_) => unreachable!("nothing is measured"),
+            _ => unreachable!("nothing is measured"),
         }
     };
     vec![
@@ -39,8 +39,8 @@ fn applies() -> Vec<(&'static str, Box<dyn Apply>)> {
         ("average", Box::new(Combination::average(vec![0.25, 0.25, 0.5]))),
         ("selection", Box::new(Combination::select(1, 3))),
         ("tiles", Box::new(ByTiles(Combination::new(vec![0.7, 0.2, -1.3])))),
-        ("deltas", vectors(false)),
-        ("elected", vectors(true)),
+        ("deltas", vectors(None)),
+        ("elected", vectors(Some(Election::default()))),
     ]
 }
 

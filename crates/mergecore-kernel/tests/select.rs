@@ -217,6 +217,74 @@ fn lanes_do_not_disturb_each_other() {
     check(&lanes, &[0, n, 1, 2 * BLOCK, n - 1, 1, 0, 5]);
 }
 
+/// Pairs of lanes with the keys of one input, which only the first of either is asked for.
+#[derive(Debug)]
+struct Pairs {
+    counts: Vec<u64>,
+    found: Arc<Mutex<Vec<Cutoff>>>,
+}
+
+struct PairedMagnitudes;
+
+impl Keys for PairedMagnitudes {
+    fn keys(&self, lane: usize, tile: &Tile<'_>, out: &mut [u64]) {
+        assert_eq!(lane % 2, 0, "the first of a pair");
+        for (key, value) in out.iter_mut().zip(tile.input(lane / 2)) {
+            *key = magnitude_key(*value);
+        }
+    }
+
+    fn source(&self, lane: usize) -> usize {
+        lane - lane % 2
+    }
+
+    fn single_keys(
+        &self,
+        lane: usize,
+        simd: Simd,
+        inputs: &[Elements<'_>],
+        out: &mut [i32],
+    ) -> bool {
+        assert_eq!(lane % 2, 0, "the first of a pair");
+        Magnitudes.single_keys(lane / 2, simd, inputs, out)
+    }
+}
+
+impl Kernel for Pairs {
+    fn first(&self, extent: Extent) -> Result<Step, KernelError> {
+        let (found, inputs) = (Arc::clone(&self.found), self.counts.len() / 2);
+        select(PairedMagnitudes, &self.counts, extent, move |cutoffs| {
+            *found.lock().expect("not poisoned") = cutoffs;
+            Ok(Step::apply(Combination::select(0, inputs)))
+        })
+    }
+}
+
+/// Two order statistics of each input's keys are those that each gives alone, be the input's
+/// keys those of `f32` in every tile or in none; also where the first is done before the other.
+#[test]
+fn lanes_that_share_keys_find_what_each_finds_alone() {
+    let mut random = Random(17);
+    let single = fill(LEN, || f64::from(random.number() as f32));
+    let mut mixed = fill(LEN, || f64::from(random.number() as f32));
+    mixed[BLOCK as usize + 5] = f64::INFINITY;
+    let lanes = [single, mixed, fill(LEN, || 1.0 + random.below(4) as f64)];
+    let n = LEN as u64;
+    for counts in [[9, n / 2, n / 3, n / 4, n / 2, n / 2 + 1], [0, n / 2, n, 5, n / 2, 0]] {
+        let stored: Vec<Vec<f32>> =
+            lanes.iter().map(|lane| lane.iter().map(|value| *value as f32).collect()).collect();
+        let inputs: Vec<Elements<'_>> =
+            stored.iter().map(|lane| Elements::from(&lane[..])).collect();
+        let found = Arc::default();
+        let pairs = Pairs { counts: counts.to_vec(), found: Arc::clone(&found) };
+        let out = &mut vec![0.0f32; LEN];
+        run_by_blocks((Simd::detect(), 3), &pairs, &inputs, &mut ElementsMut::from(&mut out[..]));
+        let twice: Vec<Vec<f64>> =
+            lanes.iter().flat_map(|lane| [lane.clone(), lane.clone()]).collect();
+        assert_eq!(*found.lock().expect("not poisoned"), cutoffs(&twice, &counts));
+    }
+}
+
 /// Elements of which those that a sample is taken of are unlike the others: `inside` says
 /// the magnitudes of the former, `outside` those of the latter.
 fn unlike_its_sample(
@@ -224,7 +292,7 @@ fn unlike_its_sample(
     mut inside: impl FnMut() -> f64,
     mut outside: impl FnMut() -> f64,
 ) -> Vec<f64> {
-    let extent = Extent { rows: 1, columns: len as u64 };
+    let extent = Extent::of(&[len]);
     let then = |_| Ok(Step::apply(Combination::select(0, 1)));
     let Ok(Step::Scan(scan)) = select(Magnitudes, &[extent.len() / 2], extent, then) else {
         panic!("{len} elements are not sampled");

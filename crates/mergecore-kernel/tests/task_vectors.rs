@@ -1,8 +1,8 @@
 //! Task vectors of any number of models against one element at a time, bit for bit.
 
 use mergecore_kernel::{
-    BLOCK, Element, Elements, ElementsMut, Extent, Kernel, KernelError, Prune, Rescale, Simd, Step,
-    TILE, TaskVectors,
+    BLOCK, Consensus, Elect, Election, Element, Elements, ElementsMut, Extent, KeepAll, Kernel,
+    KernelError, Prune, Rescale, Simd, Step, TILE, TaskVectors,
 };
 use mergecore_tensor::bf16;
 use support::{Random, bits, run_by_blocks};
@@ -60,20 +60,27 @@ fn naive(vectors: &TaskVectors, base: f64, models: &[f64], index: u64) -> f64 {
     let divisors: Vec<f64> = vectors.densities.iter().map(|d| divisor(*d)).collect();
     // Where the last bit of a weighted delta can decide an election it is the definition's.
     let alike = |values: &[f64]| values.len() <= 2 && values.iter().all(|v| *v == values[0]);
-    let divides = vectors.consensus && !(alike(&vectors.weights) && alike(&divisors));
-    let mut deltas = Vec::new();
+    let divides = vectors.election.is_some() && !(alike(&vectors.weights) && alike(&divisors));
+    let (mut deltas, mut votes) = (Vec::new(), Vec::new());
     for (model, value) in models.iter().enumerate() {
         let (weight, divisor) = (vectors.weights[model], divisors[model]);
         let dropped = drops(vectors.densities[model], model, index);
         let delta = if dropped { 0.0 } else { value - base };
-        deltas.push(if divides { delta / divisor * weight } else { delta * (weight / divisor) });
+        let weighted = if divides { delta / divisor * weight } else { delta * (weight / divisor) };
+        deltas.push(weighted);
+        let Some(Election { consensus, elect }) = vectors.election else { continue };
+        let vote = if elect == Elect::Weighted { weighted } else { delta / divisor };
+        votes.push(match consensus {
+            Consensus::Count if vote != 0.0 => vote.signum(),
+            _ => vote,
+        });
     }
     let sum = |terms: &[f64]| terms.iter().fold(0.0, |sum, term| sum + term);
-    let mixed = if vectors.consensus {
-        let plus = sum(&deltas) >= 0.0;
-        let agrees = |delta: f64| if plus { delta > 0.0 } else { delta < 0.0 || delta.is_nan() };
+    let mixed = if vectors.election.is_some() {
+        let plus = sum(&votes) >= 0.0;
+        let agrees = |vote: f64| if plus { vote > 0.0 } else { vote < 0.0 || vote.is_nan() };
         let agreeing: Vec<usize> =
-            (0..deltas.len()).filter(|model| agrees(deltas[*model])).collect();
+            (0..deltas.len()).filter(|model| agrees(votes[*model])).collect();
         let pick = |of: &[f64]| agreeing.iter().map(|model| of[*model]).collect::<Vec<f64>>();
         let used = sum(&pick(&vectors.weights));
         let divisor = if vectors.normalize && used != 0.0 { used } else { 1.0 };
@@ -133,15 +140,23 @@ const WEIGHTS: [&[f64]; 16] = [
 /// Around 16 elements and around tiles.
 const LENGTHS: [usize; 9] = [0, 1, 15, 16, 17, TILE - 1, TILE, TILE + 1, 2 * TILE + 97];
 
+fn other_elections() -> impl Iterator<Item = Election> {
+    let (sum, count) = (Consensus::Sum, Consensus::Count);
+    let all = [(count, Elect::Weighted), (sum, Elect::Unweighted), (count, Elect::Unweighted)];
+    all.into_iter().map(|(consensus, elect)| Election { consensus, elect })
+}
+
 /// Every combination of the parameters, but with one way to rescale.
 fn all_of(weights: &[f64], rescale: Option<Rescale>) -> Vec<TaskVectors> {
     let sparse = [0.5, 0.3, 1.0, 0.0, 0.9, 0.2];
     let mut all = Vec::new();
     for densities in [vec![1.0; weights.len()], sparse[..weights.len()].to_vec()] {
-        for (consensus, normalize) in [(false, false), (false, true), (true, false), (true, true)] {
+        let usual = [None, Some(Election::default())];
+        let elections = usual.into_iter().chain(other_elections().map(Some));
+        for (election, normalize) in elections.flat_map(|e| [(e, false), (e, true)]) {
             for lambda in [1.0, -0.3] {
                 let (weights, densities) = (weights.to_vec(), densities.clone());
-                all.push(TaskVectors { weights, densities, consensus, normalize, lambda, rescale });
+                all.push(TaskVectors { weights, densities, election, normalize, lambda, rescale });
             }
         }
     }
@@ -212,6 +227,60 @@ fn no_instruction_set_changes_a_matched_norm() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A kernel whose divisors are at least so much.
+#[derive(Debug)]
+struct Floored(TaskVectors, f64);
+
+impl Kernel for Floored {
+    fn first(&self, _: Extent) -> Result<Step, KernelError> {
+        Ok(self.0.clone().step_with_least_divisor(KeepAll, self.1))
+    }
+}
+
+#[test]
+fn a_least_divisor_stands_for_smaller_sums_of_weights() {
+    const LEAST: f64 = 0.25;
+    let mut random = Random(3);
+    let all: [&[f64]; 4] =
+        [&[0.1, 0.9], &[0.05, 0.15, 0.8], &[0.1, 0.2, 0.3, 0.4], &[0.0, 0.1, 0.02, 0.08, 0.8]];
+    for weights in all {
+        let len = TILE + 37;
+        let mut inputs = vec![vec![0.0; len]; 1 + weights.len()];
+        inputs[1..].iter_mut().flatten().for_each(|value| *value = random.number());
+        let vectors = TaskVectors {
+            weights: weights.to_vec(),
+            densities: vec![1.0; weights.len()],
+            election: Some(Election { elect: Elect::Unweighted, ..Election::default() }),
+            normalize: true,
+            lambda: 1.0,
+            rescale: None,
+        };
+        for election in [vectors.election, Some(Election::default())] {
+            let kernel = Floored(TaskVectors { election, ..vectors.clone() }, LEAST);
+            let mut out = vec![0.0f64; len];
+            let elements = elements(&inputs);
+            run_by_blocks(
+                (Simd::detect(), 1),
+                &kernel,
+                &elements,
+                &mut ElementsMut::from(&mut out[..]),
+            );
+            let mut small = 0;
+            for (i, out) in out.iter().enumerate() {
+                let deltas = || inputs[1..].iter().map(|model| model[i]).zip(weights);
+                let weighted = election == Some(Election::default());
+                let vote: f64 = deltas().map(|(d, w)| if weighted { d * w } else { d }).sum();
+                let agreeing = || deltas().filter(|(d, _)| (*d > 0.0) == (vote >= 0.0));
+                let divisor: f64 = agreeing().map(|(_, w)| w).sum();
+                small += usize::from(divisor < LEAST);
+                let expected = agreeing().map(|(d, w)| d * w).sum::<f64>() / divisor.max(LEAST);
+                assert!((out - expected).abs() < 1e-14, "{out} {expected} {weights:?}");
+            }
+            assert!(small > 0 && small < len, "{small}");
         }
     }
 }

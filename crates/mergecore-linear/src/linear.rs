@@ -1,7 +1,7 @@
 //! Weighted average.
 
 use mergecore_kernel::{
-    Binding, Combination, DefaultValue, Element, Extent, Inputs, Kernel, KernelError, Method,
+    Base, Binding, Combination, DefaultValue, Element, Extent, Inputs, Kernel, KernelError, Method,
     Parameter, ParameterKind, Scope, Step, merge_slices,
 };
 
@@ -146,8 +146,12 @@ impl Method for LinearMethod {
         Some("https://arxiv.org/abs/2203.05482")
     }
 
+    fn summary(&self) -> &str {
+        "Averages models by weight"
+    }
+
     fn inputs(&self) -> Inputs {
-        Inputs { base: false, models: 1..=usize::MAX }
+        Inputs { base: Base::None, models: 1..=usize::MAX }
     }
 
     fn parameters(&self) -> &[Parameter] {

@@ -1,8 +1,8 @@
 //! One model's tensors, unchanged or scaled.
 
 use mergecore_kernel::{
-    Binding, Combination, DefaultValue, Extent, Inputs, Kernel, KernelError, Method, Parameter,
-    ParameterKind, Scope, Step,
+    Base, Binding, Combination, DefaultValue, Extent, Inputs, Kernel, KernelError, Method,
+    Parameter, ParameterKind, Scope, Step,
 };
 
 /// The only input times `scale`, or unchanged without one: what layer stacking
@@ -66,8 +66,12 @@ impl Method for PassthroughMethod {
         "Passthrough"
     }
 
+    fn summary(&self) -> &str {
+        "Copies layers as they are, to stack or cut models"
+    }
+
     fn inputs(&self) -> Inputs {
-        Inputs { base: false, models: 1..=1 }
+        Inputs { base: Base::None, models: 1..=1 }
     }
 
     fn parameters(&self) -> &[Parameter] {

@@ -1,7 +1,7 @@
 //! Spherical linear interpolation of whole tensors.
 
 use mergecore_kernel::{
-    Binding, Combination, DefaultValue, Element, Extent, Gram, GramScan, Inputs, Kernel,
+    Base, Binding, Combination, DefaultValue, Element, Extent, Gram, GramScan, Inputs, Kernel,
     KernelError, Method, Parameter, ParameterKind, Scope, Step, merge_slices,
 };
 
@@ -130,7 +130,7 @@ pub fn slerp<T: Element, D: mergecore_kernel::ndarray::Dimension>(
 /// use mergecore_slerp::SlerpMethod;
 ///
 /// assert_eq!(SlerpMethod.name(), "slerp");
-/// assert!(SlerpMethod.inputs().base);
+/// assert_eq!(SlerpMethod.inputs().base, mergecore_kernel::Base::Required);
 /// assert_eq!(SlerpMethod.parameters()[0].name, "t");
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
@@ -149,8 +149,12 @@ impl Method for SlerpMethod {
         Some("https://doi.org/10.1145/325334.325242")
     }
 
+    fn summary(&self) -> &str {
+        "Interpolates between two models along the arc of a sphere"
+    }
+
     fn inputs(&self) -> Inputs {
-        Inputs { base: true, models: 1..=1 }
+        Inputs { base: Base::Required, models: 1..=1 }
     }
 
     fn parameters(&self) -> &[Parameter] {

@@ -1,7 +1,7 @@
 //! Task arithmetic: base plus weighted task vectors.
 
 use mergecore_kernel::{
-    Binding, DefaultValue, Element, Extent, Inputs, KeepAll, Kernel, KernelError, Method,
+    Base, Binding, DefaultValue, Element, Extent, Inputs, KeepAll, Kernel, KernelError, Method,
     Parameter, Step, TaskVectors, merge_slices_onto_base,
 };
 
@@ -55,7 +55,7 @@ impl TaskArithmetic {
         TaskVectors {
             weights: self.weights.clone(),
             densities: vec![1.0; self.weights.len()],
-            consensus: false,
+            election: None,
             normalize: self.normalize,
             lambda: self.lambda,
             rescale: None,
@@ -147,12 +147,16 @@ impl Method for TaskArithmeticMethod {
         "Task Arithmetic"
     }
 
+    fn summary(&self) -> &str {
+        "Adds the weighted changes that models have made to their base"
+    }
+
     fn source(&self) -> Option<&str> {
         Some("https://arxiv.org/abs/2212.04089")
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { base: true, models: 0..=usize::MAX }
+        Inputs { base: Base::Required, models: 0..=usize::MAX }
     }
 
     fn parameters(&self) -> &[Parameter] {

@@ -1,11 +1,13 @@
 //! Trim, elect sign, disjoint merge.
 
 use mergecore_kernel::{
-    Binding, DefaultValue, Element, Extent, Inputs, Kernel, KernelError, Method, Parameter,
-    ParameterKind, Rescale, Scope, Step, TaskVectors, merge_slices_onto_base,
+    Base, Binding, Cutoff, DefaultValue, Election, Element, Extent, Inputs, Kernel, KernelError,
+    Method, Parameter, ParameterKind, Rescale, Scope, Step, Survey, TaskVectors,
+    merge_slices_onto_base,
 };
 
-use crate::trim::trimmed;
+use crate::magnitudes::DeltaMagnitudes;
+use crate::trim::{trimmed, trimmed_at};
 
 /// TIES ([arXiv:2306.01708]), tensor by tensor: trim, elect sign, merge.
 ///
@@ -40,6 +42,38 @@ pub struct Ties {
     pub lambda: f64,
     /// Whether and how to scale up what is kept. Off by default.
     pub rescale: Option<Rescale>,
+    /// How signs are elected: by default, by the sum of the weighted deltas.
+    pub election: Election,
+    /// Among what the largest magnitudes are kept: by default, tensor by tensor.
+    pub scope: TrimScope,
+}
+
+/// Among what TIES keeps the largest magnitudes of a task vector.
+///
+/// ```
+/// use mergecore_ties::{KernelError, Ties, TrimScope};
+/// use mergecore_kernel::{TensorSlices, merge_tensors};
+///
+/// // Two tensors of one model: the larger half of both together is all in the second.
+/// let params = Ties { scope: TrimScope::Model, ..Ties::new([1.0], [0.5]) };
+/// let (base, mut a, mut b) = ([0f32; 2], [0f32; 2], [0f32; 2]);
+/// let mut tensors = [
+///     TensorSlices { inputs: vec![&base, &[1.0, 2.0]], shape: &[2], out: &mut a },
+///     TensorSlices { inputs: vec![&base, &[-3.0, 4.0]], shape: &[2], out: &mut b },
+/// ];
+/// merge_tensors(&params, &mut tensors)?;
+/// assert_eq!((a, b), ([0.0, 0.0], [-3.0, 4.0]));
+/// # Ok::<(), KernelError>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TrimScope {
+    /// Each tensor keeps its density of elements.
+    #[default]
+    Tensor,
+    /// The model does, as in the paper's own code: tensors that were trained more keep more. All
+    /// tensors must have the same densities. Equal magnitudes are kept in the order of the tensors.
+    /// A tensor merged alone is all there is.
+    Model,
 }
 
 impl Default for Ties {
@@ -50,6 +84,8 @@ impl Default for Ties {
             normalize: true,
             lambda: 1.0,
             rescale: None,
+            election: Election::default(),
+            scope: TrimScope::default(),
         }
     }
 }
@@ -69,7 +105,7 @@ impl Ties {
         TaskVectors {
             weights: self.weights.clone(),
             densities: self.densities.clone(),
-            consensus: true,
+            election: Some(self.election),
             normalize: self.normalize,
             lambda: self.lambda,
             rescale: self.rescale,
@@ -85,7 +121,21 @@ impl Kernel for Ties {
     }
 
     fn selects(&self) -> Option<usize> {
-        self.vectors().selects()
+        // A tensor that keeps the base's values has a share in the model's threshold all the same.
+        self.vectors().selects().filter(|_| self.survey().is_none())
+    }
+
+    fn survey(&self) -> Option<Survey> {
+        let trims = self.densities.iter().any(|density| *density < 1.0);
+        let magnitudes = DeltaMagnitudes { lanes_a_model: 1 };
+        (trims && self.scope == TrimScope::Model)
+            .then(|| Survey::new(magnitudes, self.densities.clone()))
+    }
+
+    fn first_surveyed(&self, _: Extent, kept: &[Cutoff]) -> Result<Step, KernelError> {
+        let vectors = self.vectors();
+        vectors.check()?;
+        Ok(trimmed_at(vectors, kept.to_vec()))
     }
 }
 
@@ -141,6 +191,15 @@ pub fn ties<T: Element, D: mergecore_kernel::ndarray::Dimension>(
     mergecore_kernel::merge_arrays_onto_base(params, &params.weights, base, models)
 }
 
+/// `rescale` in recipes, where it is off by default.
+pub(crate) const RESCALE: Parameter = Parameter {
+    name: "rescale",
+    scope: Scope::Shared,
+    kind: ParameterKind::Flag,
+    default: DefaultValue::Unset,
+    help: "scale up what is kept (off unless rescale_norm is given; l1)",
+};
+
 /// `ties` as recipes name it.
 ///
 /// ```
@@ -149,7 +208,8 @@ pub fn ties<T: Element, D: mergecore_kernel::ndarray::Dimension>(
 ///
 /// assert_eq!(TiesMethod.name(), "ties");
 /// let names: Vec<&str> = TiesMethod.parameters().iter().map(|p| p.name).collect();
-/// assert_eq!(names, ["weight", "density", "normalize", "lambda", "rescale", "rescale_norm"]);
+/// assert_eq!(names[..4], ["weight", "density", "normalize", "lambda"]);
+/// assert_eq!(names[4..], ["rescale", "rescale_norm", "consensus", "elect", "scope"]);
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TiesMethod;
@@ -163,28 +223,35 @@ impl Method for TiesMethod {
         "TIES"
     }
 
+    fn summary(&self) -> &str {
+        "Keeps each model's largest changes, elects a sign for each element, adds what agrees"
+    }
+
     fn source(&self) -> Option<&str> {
         Some("https://arxiv.org/abs/2306.01708")
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { base: true, models: 0..=usize::MAX }
+        Inputs { base: Base::Required, models: 0..=usize::MAX }
     }
 
     fn parameters(&self) -> &[Parameter] {
-        const PARAMETERS: [Parameter; 6] = [
+        const PARAMETERS: [Parameter; 9] = [
             Parameter::WEIGHT,
             Parameter::DENSITY,
             Parameter { default: DefaultValue::Flag(true), ..Parameter::NORMALIZE },
             Parameter::LAMBDA,
-            Parameter {
-                name: "rescale",
-                scope: Scope::Shared,
-                kind: ParameterKind::Flag,
-                default: DefaultValue::Unset,
-                help: "scale up what is kept (off unless rescale_norm is given; l1)",
-            },
+            RESCALE,
             Parameter::RESCALE_NORM,
+            Parameter::CONSENSUS,
+            Parameter::ELECT,
+            Parameter {
+                name: "scope",
+                scope: Scope::Shared,
+                kind: ParameterKind::Choice(&["tensor", "model"]),
+                default: DefaultValue::Text("tensor"),
+                help: "keep the largest changes of each tensor, or of the whole model",
+            },
         ];
         &PARAMETERS
     }
@@ -197,6 +264,11 @@ impl Method for TiesMethod {
             normalize: shared.flag("normalize").unwrap_or(true),
             lambda: shared.number("lambda").unwrap_or(1.0),
             rescale: Rescale::from_arguments(shared, false, Rescale::L1),
+            election: Election::from_arguments(shared),
+            scope: match shared.text("scope") {
+                Some("model") => TrimScope::Model,
+                _ => TrimScope::Tensor,
+            },
         };
         ties.vectors().check()?;
         Ok(Box::new(ties))

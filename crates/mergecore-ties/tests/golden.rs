@@ -1,29 +1,134 @@
 //! Against the reference definition; see mergecore-kernel/tests/golden/make_golden.py.
 
-use mergecore_ties::{Rescale, TaskArithmetic, Ties};
+use mergecore_ties::{
+    Breadcrumbs, Consensus, ConsensusTa, Elect, Election, MagMax, Ram, RamPlus, Rescale, Sce,
+    TaskArithmetic, Ties,
+};
+use support::Case;
 
+mod kernels;
 #[path = "../../mergecore-kernel/tests/support/mod.rs"]
 mod support;
 
+/// Checks every case; yields how many there are of each of these methods.
+fn check<const N: usize>(json: &str, methods: [&str; N], check: impl Fn(&Case)) -> [usize; N] {
+    let mut seen = [0; N];
+    for case in support::cases(json) {
+        let method = methods.iter().position(|method| *method == case.method());
+        seen[method.expect("one of the methods")] += 1;
+        check(&case);
+    }
+    seen
+}
+
+fn number(case: &Case, parameter: &str) -> f64 {
+    case.number(parameter).expect("a number")
+}
+
+fn rescale(case: &Case) -> Option<Rescale> {
+    case.text("rescale").and_then(Rescale::from_name)
+}
+
+fn ties(case: &Case, election: Election) {
+    case.check(&Ties {
+        weights: case.numbers("weights"),
+        densities: case.numbers("densities"),
+        normalize: case.flag("normalize"),
+        lambda: number(case, "lam"),
+        rescale: rescale(case),
+        election,
+    });
+}
+
 #[test]
 fn every_element_is_correctly_rounded() {
-    let mut seen = [0; 2];
-    for case in support::cases(include_str!("golden/ties.json")) {
-        let weights = case.numbers("weights");
-        let (normalize, lambda) = (case.flag("normalize"), case.number("lam").expect("a number"));
-        match case.method() {
-            "task_arithmetic" => {
-                case.check(&TaskArithmetic { weights, normalize, lambda });
-                seen[0] += 1;
-            }
-            "ties" => {
-                let rescale = case.text("rescale").and_then(Rescale::from_name);
-                let densities = case.numbers("densities");
-                case.check(&Ties { weights, densities, normalize, lambda, rescale });
-                seen[1] += 1;
-            }
-            other => panic!("no such method: {other}"),
+    let seen = check(include_str!("golden/ties.json"), ["task_arithmetic", "ties"], |case| {
+        if case.method() == "ties" {
+            return ties(case, Election::default());
         }
-    }
+        let weights = case.numbers("weights");
+        let (normalize, lambda) = (case.flag("normalize"), number(case, "lam"));
+        case.check(&TaskArithmetic { weights, normalize, lambda });
+    });
     assert_eq!(seen, [24, 28]);
+}
+
+#[test]
+fn ties_in_all_four_elections() {
+    let seen = check(include_str!("golden/election.json"), ["ties"], |case| {
+        let consensus = match case.text("consensus") {
+            Some("sum") => Consensus::Sum,
+            Some("count") => Consensus::Count,
+            other => panic!("no such consensus: {other:?}"),
+        };
+        let elect = match case.text("elect") {
+            Some("weighted") => Elect::Weighted,
+            Some("unweighted") => Elect::Unweighted,
+            other => panic!("no such elect: {other:?}"),
+        };
+        ties(case, Election { consensus, elect });
+    });
+    assert_eq!(seen, [56]);
+}
+
+#[test]
+fn breadcrumbs() {
+    let methods = ["breadcrumbs", "breadcrumbs_ties"];
+    let seen = check(include_str!("golden/breadcrumbs.json"), methods, |case| {
+        let params = Breadcrumbs {
+            normalize: case.flag("normalize"),
+            lambda: number(case, "lam"),
+            rescale: rescale(case),
+            ..Breadcrumbs::new(
+                case.numbers("weights"),
+                case.numbers("densities"),
+                case.numbers("gammas"),
+            )
+        };
+        case.check(&*match case.method() {
+            "breadcrumbs" => kernels::breadcrumbs(&params),
+            _ => kernels::breadcrumbs_ties(&params),
+        });
+    });
+    assert_eq!(seen, [28, 28]);
+}
+
+#[test]
+fn sce() {
+    let seen = check(include_str!("golden/sce.json"), ["sce"], |case| {
+        let params = Sce::new(number(case, "select_topk"));
+        case.check(&*kernels::sce(&params, case.inputs() - 1));
+    });
+    assert_eq!(seen, [52]);
+}
+
+#[test]
+fn ram() {
+    let seen = check(include_str!("golden/ram.json"), ["ram", "ramplus_tl"], |case| {
+        let epsilon = number(case, "epsilon");
+        if case.method() == "ram" {
+            return case.check(&Ram { epsilon });
+        }
+        case.check(&RamPlus { epsilon, r: number(case, "r"), alpha: number(case, "alpha") });
+    });
+    assert_eq!(seen, [30, 30]);
+}
+
+/// Against definitions of our own: golden/own_reference.py.
+#[test]
+fn magmax_and_consensus_ta() {
+    let seen = check(include_str!("golden/own.json"), ["magmax", "consensus_ta"], |case| {
+        let lambda = number(case, "lam");
+        if case.method() == "magmax" {
+            return case.check(&*kernels::magmax(&MagMax { lambda }, case.inputs() - 1));
+        }
+        case.check(&ConsensusTa {
+            weights: case.numbers("weights"),
+            tall_lambda: number(case, "tall_lambda"),
+            min_models: number(case, "min_models") as u32,
+            normalize: case.flag("normalize"),
+            lambda,
+        });
+    });
+    assert_eq!(seen, [20, 84]);
 }

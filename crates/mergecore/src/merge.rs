@@ -20,10 +20,25 @@ pub fn builtin_methods() -> Registry {
         .register(mergecore_linear::LinearMethod)
         .register(mergecore_linear::PassthroughMethod)
         .register(mergecore_slerp::SlerpMethod)
+        .register(mergecore_slerp::NuSlerpMethod)
+        .register(mergecore_slerp::MultiSlerpMethod)
+        .register(mergecore_slerp::KarcherMethod)
         .register(mergecore_ties::TaskArithmeticMethod)
         .register(mergecore_ties::TiesMethod)
+        .register(mergecore_ties::BreadcrumbsMethod)
+        .register(mergecore_ties::BreadcrumbsTiesMethod)
+        .register(mergecore_ties::SceMethod)
+        .register(mergecore_ties::RamMethod)
+        .register(mergecore_ties::RamPlusMethod)
+        .register(mergecore_ties::MagMaxMethod)
+        .register(mergecore_ties::ConsensusTaMethod)
         .register(mergecore_dare::DareLinearMethod)
-        .register(mergecore_dare::DareTiesMethod);
+        .register(mergecore_dare::DareTiesMethod)
+        .register(mergecore_dare::DellaMethod)
+        .register(mergecore_dare::DellaLinearMethod)
+        .register(mergecore_adaptive::ModelStockMethod)
+        .register(mergecore_adaptive::NearSwapMethod)
+        .register(mergecore_adaptive::ArceeFusionMethod);
     registry
 }
 
@@ -72,7 +87,7 @@ pub fn merge(
 /// As [`merge`].
 ///
 /// ```
-/// use mergecore::kernel::{Binding, Combination, Extent, Inputs, Kernel, Parameter, Step};
+/// use mergecore::kernel::{Base, Binding, Combination, Extent, Inputs, Kernel, Parameter, Step};
 /// use mergecore::{KernelError, MergeConfig, MergeOptions, Method, builtin_methods, merge_with};
 /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
 /// # let dir = tempfile::tempdir().unwrap();
@@ -90,7 +105,7 @@ pub fn merge(
 /// impl Method for Mean {
 ///     fn name(&self) -> &str { "mean" }
 ///     fn title(&self) -> &str { "Mean of two" }
-///     fn inputs(&self) -> Inputs { Inputs { base: false, models: 2..=2 } }
+///     fn inputs(&self) -> Inputs { Inputs { base: Base::None, models: 2..=2 } }
 ///     fn parameters(&self) -> &[Parameter] { &[] }
 ///     fn bind(&self, _: &Binding) -> Result<Box<dyn Kernel>, KernelError> { Ok(Box::new(Mean)) }
 /// }

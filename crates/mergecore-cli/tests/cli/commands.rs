@@ -125,6 +125,55 @@ fn what_cannot_be_inspected() {
 }
 
 #[test]
+fn methods_are_listed_and_described() {
+    let folder = Folder::new();
+    let list = ok(&folder, &["methods"]);
+    for name in ["linear", "dare_ties", "passthrough"] {
+        assert!(list.contains(&format!("  {name} ")), "{list}");
+    }
+    // Each has a line of its own about what it does.
+    let lines = list.lines().filter(|line| line.starts_with("  "));
+    assert!(lines.clone().count() >= 7);
+    assert!(lines.into_iter().all(|line| line.split_whitespace().count() > 3), "{list}");
+    let page = ok(&folder, &["methods", "ties"]);
+    for part in [
+        "ties (TIES)",
+        "the base model and at least 0 models besides",
+        "https://arxiv.org/abs/2306.01708",
+        "density",
+        "per model",
+        "a number between 0 and 1",
+        "required",
+        "fraction of this model's change that is kept",
+        "one of sum, count",
+    ] {
+        assert!(page.contains(part), "no {part:?} in: {page}");
+    }
+    folder.fails(&["methods", "tise"], 2, &["no method `tise`", "did you mean `ties`?"]);
+    folder.fails(&["methods", "quantum"], 2, &["no method `quantum`", "`mergecore methods`"]);
+}
+
+#[test]
+fn the_page_about_methods_is_what_the_methods_say() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/methods.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let declared = ok(&Folder::new(), &["methods", "--markdown"]);
+    let (_, table) = page.split_once("\n\n| method").expect("a page with a table");
+    assert_eq!(
+        format!("| method{table}"),
+        declared,
+        "docs/methods.md: replace its tables by what `mergecore methods --markdown` prints"
+    );
+}
+
+#[test]
+fn the_schema_is_printed_as_json() {
+    let schema: Value = serde_json::from_str(&ok(&Folder::new(), &["schema"])).unwrap();
+    let methods = schema["properties"]["merge_method"]["anyOf"].as_array().unwrap();
+    assert!(methods.iter().any(|method| method["const"] == "ties"));
+}
+
+#[test]
 fn completions_and_man_pages_know_every_option() {
     let folder = Folder::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {

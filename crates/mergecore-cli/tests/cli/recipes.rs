@@ -19,13 +19,6 @@ fn an_empty_recipe() {
 }
 
 #[test]
-fn a_method_of_mergekit_that_is_not_there_yet() {
-    let recipe = TIES.replace(": ties", ": della");
-    let parts = ["recipe.yml:1:15: merge_method", "`della`", "not supported yet", "--help"];
-    Folder::new().refuses(2, &recipe, &parts);
-}
-
-#[test]
 fn a_density_below_zero_in_a_gradient() {
     let recipe = TIES.replace("density: 0.5", "density: [0.5, -0.5]");
     let parts = ["recipe.yml:5:", "models[0].parameters.density", "between 0 and 1"];

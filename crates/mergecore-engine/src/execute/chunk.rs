@@ -65,14 +65,30 @@ impl Inputs {
         &self.buffers
     }
 
+    /// The bytes of a part of the run, of each input.
+    ///
+    /// # Panics
+    /// Where nothing or another run is held.
+    pub(super) fn bytes(&self, elements: &Range<u64>) -> impl Iterator<Item = &[u8]> {
+        let (at, len) = self.place(elements);
+        self.buffers.iter().map(move |buffer| {
+            let size = buffer.dtype.size();
+            &buffer.bytes()[at * size..][..len * size]
+        })
+    }
+
+    /// Where a part begins within the run, and its length.
+    fn place(&self, elements: &Range<u64>) -> (usize, usize) {
+        let (_, run) = self.hold.as_ref().expect("read before");
+        ((elements.start - run.start) as usize, (elements.end - elements.start) as usize)
+    }
+
     /// A part of the run, of each input.
     ///
     /// # Panics
     /// As [`Buffer::elements`], and where nothing or another run is held.
     pub(super) fn part(&self, elements: &Range<u64>) -> Vec<Elements<'_>> {
-        let (_, run) = self.hold.as_ref().expect("read before");
-        let at = (elements.start - run.start) as usize;
-        let len = (elements.end - elements.start) as usize;
+        let (at, len) = self.place(elements);
         self.buffers.iter().map(|buffer| buffer.elements().part(at, len)).collect()
     }
 }

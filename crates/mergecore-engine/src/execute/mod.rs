@@ -5,7 +5,9 @@ mod findings;
 mod memory;
 mod record;
 mod schedule;
+mod survey;
 mod tensor;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -385,7 +387,12 @@ impl<'a> Job<'a> {
         complete: Vec<Option<Outcome>>,
         pool: &Pool,
     ) -> Result<Vec<Outcome>, EngineError> {
-        let schedule = Schedule::new(self, complete);
+        // Nothing has to be known of what is done.
+        let surveyed = match complete.iter().all(Option::is_some) {
+            true => None,
+            false => self.survey(pool)?,
+        };
+        let schedule = Schedule::new(self, complete, surveyed);
         pool.run(|| {
             rayon::scope(|scope| {
                 for worker in 0..self.budget.workers {

@@ -11,11 +11,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::Job;
 use super::chunk::{Buffers, WriteError};
+use super::survey::Surveyed;
 use super::tensor::{Active, Chunk, Outcome};
 use crate::EngineError;
 
 pub(super) struct Schedule<'a> {
     job: &'a Job<'a>,
+    surveyed: Option<Surveyed>,
     queue: Mutex<Queue<'a>>,
     changed: Condvar,
 }
@@ -65,9 +67,13 @@ struct Entry<'a> {
 
 impl<'a> Schedule<'a> {
     /// Some tensors may be complete already.
-    pub(super) fn new(job: &'a Job<'a>, complete: Vec<Option<Outcome>>) -> Self {
+    pub(super) fn new(
+        job: &'a Job<'a>,
+        complete: Vec<Option<Outcome>>,
+        surveyed: Option<Surveyed>,
+    ) -> Self {
         let queue = Queue { next: 0, active: Vec::new(), complete, error: None, panicked: false };
-        Schedule { job, queue: Mutex::new(queue), changed: Condvar::new() }
+        Schedule { job, surveyed, queue: Mutex::new(queue), changed: Condvar::new() }
     }
 
     /// What one worker does until everything is done or something fails.
@@ -167,7 +173,8 @@ impl<'a> Schedule<'a> {
 
     /// Begins with a tensor, which is complete at once where it has no elements.
     fn begin(&self, index: usize) -> Result<Begun<'a>, EngineError> {
-        let (tensor, chunks) = Active::start(self.job, index)?;
+        let kept = self.surveyed.as_ref().and_then(|surveyed| surveyed.kept(index));
+        let (tensor, chunks) = Active::start(self.job, index, kept)?;
         Ok(match self.settle(&tensor, chunks)? {
             Some(chunks) => {
                 Begun::Active(Entry { tensor: Arc::new(tensor), chunks: chunks.into(), running: 0 })

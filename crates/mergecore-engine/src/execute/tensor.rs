@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use mergecore_kernel::{
-    Apply, ErasedPartial, ErasedScan, Extent, Found, KernelError, Losses, Order, Step, blocks,
+    Apply, BLOCK, Cutoff, ErasedPartial, ErasedScan, Extent, Found, KernelError, Losses, Order,
+    Step, Whole, blocks,
 };
 use serde::{Deserialize, Serialize};
 
 use super::Job;
 use super::chunk::Buffers;
 use super::findings::Findings;
+use super::whole::WholeInputs;
 use crate::EngineError;
 use crate::hash::{PieceHasher, TensorHash};
 use crate::plan::{Operation, PlannedTensor};
@@ -50,6 +52,8 @@ pub(super) type Chunk = Vec<Range<u64>>;
 /// What is being done to a tensor now, to all of its chunks.
 enum Pass {
     Scan(Box<dyn ErasedScan>),
+    /// One worker reads what it wants.
+    Whole(Box<dyn Whole>),
     Apply(Box<dyn Apply>),
     /// Copy the first input; all must be equal.
     Copy,
@@ -61,6 +65,7 @@ impl From<Step> for Pass {
     fn from(step: Step) -> Self {
         match step {
             Step::Scan(scan) => Pass::Scan(scan),
+            Step::Whole(whole) => Pass::Whole(whole),
             Step::Apply(apply) => Pass::Apply(apply),
         }
     }
@@ -71,8 +76,30 @@ impl Pass {
     fn ranges(&self, extent: Extent) -> Vec<Range<u64>> {
         match self {
             Pass::Scan(scan) => scan.ranges(extent),
-            Pass::Apply(_) | Pass::Copy => vec![Range { start: 0, end: extent.len() }],
+            Pass::Apply(_) | Pass::Whole(_) | Pass::Copy => {
+                vec![Range { start: 0, end: extent.len() }]
+            }
             Pass::Done => Vec::new(),
+        }
+    }
+
+    fn whole_rows(&self) -> bool {
+        match self {
+            Pass::Scan(scan) => scan.whole_rows(),
+            Pass::Apply(apply) => apply.whole_rows(),
+            Pass::Whole(_) | Pass::Copy | Pass::Done => false,
+        }
+    }
+
+    /// Elements of a chunk, where `usual` are those that fit: more of long rows, so that few
+    /// have to be read twice.
+    fn chunk(&self, extent: Extent, usual: u64) -> u64 {
+        const ROWS: u64 = 8;
+        match self {
+            Pass::Whole(_) => extent.len().max(1),
+            _ if !self.whole_rows() || BLOCK.is_multiple_of(extent.columns.max(1)) => usual,
+            _ if extent.columns > BLOCK => extent.columns.next_multiple_of(BLOCK),
+            _ => usual.max((ROWS * extent.columns).next_multiple_of(BLOCK)),
         }
     }
 }
@@ -112,14 +139,21 @@ struct State {
     by_worker: BTreeMap<usize, ErasedPartial>,
     /// Partials of a scan in block order, by first element, not yet combined.
     waiting: BTreeMap<u64, Vec<ErasedPartial>>,
+    /// What a look at whole inputs yielded.
+    next: Option<Result<Step, KernelError>>,
     /// Those combined, and the chunks' starts still to come, in order.
     total: Option<ErasedPartial>,
     expected: Vec<u64>,
 }
 
 impl<'a> Active<'a> {
-    /// Begins with a tensor; yields the chunks of its first pass.
-    pub(super) fn start(job: &Job<'a>, index: usize) -> Result<(Self, Vec<Chunk>), EngineError> {
+    /// Begins with a tensor, of which a survey may have found what is kept; yields the chunks of
+    /// its first pass.
+    pub(super) fn start(
+        job: &Job<'a>,
+        index: usize,
+        kept: Option<Vec<Cutoff>>,
+    ) -> Result<(Self, Vec<Chunk>), EngineError> {
         let tensor = &job.plan.tensors[index];
         let extent = Extent::of(&tensor.shape);
         let hasher = |size| PieceHasher::new(extent.len(), size);
@@ -139,6 +173,7 @@ impl<'a> Active<'a> {
                 differs: None,
                 by_worker: BTreeMap::new(),
                 waiting: BTreeMap::new(),
+                next: None,
                 total: None,
                 expected: Vec::new(),
             }),
@@ -151,8 +186,11 @@ impl<'a> Active<'a> {
         let pass = match &tensor.operation {
             Operation::Copy => Pass::Copy,
             Operation::Merge(kernel) => {
-                let step = kernel.first(extent).map_err(|source| active.kernel_error(source))?;
-                step.into()
+                let step = match &kept {
+                    None => kernel.first(extent),
+                    Some(kept) => kernel.first_surveyed(extent, kept),
+                };
+                step.map_err(|source| active.kernel_error(source))?.into()
             }
         };
         let chunks = active.enter(job, pass);
@@ -169,7 +207,7 @@ impl<'a> Active<'a> {
 
     /// Makes a pass the current one; yields its chunks, ascending.
     fn enter(&self, job: &Job<'_>, pass: Pass) -> Vec<Chunk> {
-        let chunk = job.budget.chunk(self.tensor);
+        let chunk = pass.chunk(self.extent, job.budget.chunk(self.tensor));
         let cut = |range: Range<u64>| {
             range
                 .clone()
@@ -179,7 +217,8 @@ impl<'a> Active<'a> {
         let runs: Vec<Range<u64>> = pass.ranges(self.extent).into_iter().flat_map(cut).collect();
         let covered: u64 = runs.iter().map(|run| run.end - run.start).sum();
         let state = &mut *self.state();
-        state.inspect = !state.inspected && covered == self.extent.len();
+        let reads_all = covered == self.extent.len() && !matches!(pass, Pass::Whole(_));
+        state.inspect = !state.inspected && reads_all;
         state.inspected |= state.inspect;
         state.expected = runs.iter().rev().map(|run| run.start).collect();
         *self.pass.write().unwrap_or_else(PoisonError::into_inner) = pass;
@@ -213,15 +252,36 @@ impl<'a> Active<'a> {
         if self.copied_by_kernel(job, elements)? {
             return Ok(());
         }
-        let run = if self.is_one_chunk { 0..self.extent.len() } else { elements.clone() };
+        let pass = &*self.pass.read().unwrap_or_else(PoisonError::into_inner);
+        if let Pass::Whole(whole) = pass {
+            return self.look_at_whole(job, &**whole);
+        }
+        let run = match () {
+            () if self.is_one_chunk => 0..self.extent.len(),
+            () if pass.whole_rows() => self.extent.rows_around(elements.clone()),
+            () => elements.clone(),
+        };
         buffers.inputs.read(self.index, &self.tensor.inputs, run)?;
-        match &*self.pass.read().unwrap_or_else(PoisonError::into_inner) {
+        match pass {
             Pass::Copy => self.copy(elements, buffers),
             Pass::Scan(scan) => self.scan(job, worker, &**scan, elements, buffers),
             Pass::Apply(apply) => self.apply(job, &**apply, elements, buffers),
-            Pass::Done => {}
+            Pass::Whole(_) | Pass::Done => {}
         }
         Ok(())
+    }
+
+    fn look_at_whole(&self, job: &Job<'_>, whole: &dyn Whole) -> Result<(), EngineError> {
+        let reader = WholeInputs::new(self.tensor, job);
+        let next = whole.run(self.extent, &reader);
+        match reader.into_failure() {
+            Some(error) => Err(error),
+            None => {
+                job.options.check_cancelled()?;
+                self.state().next = Some(next);
+                Ok(())
+            }
+        }
     }
 
     /// Asks storage for the window after the one that these elements begin, if they do.
@@ -279,21 +339,21 @@ impl<'a> Active<'a> {
     ) {
         self.note_nonfinite(job, elements, buffers);
         let Buffers { worker: tiles, inputs, .. } = buffers;
-        let inputs = inputs.part(elements);
+        let mut fold = |partial: &mut ErasedPartial, run: Range<u64>| {
+            let run = if scan.whole_rows() { self.extent.rows_from(run) } else { run };
+            tiles.fold(scan, partial, run.start, self.extent, &inputs.part(&run));
+        };
         match scan.order() {
             Order::Any => {
                 let mine = self.state().by_worker.remove(&worker);
                 let mut partial = mine.unwrap_or_else(|| scan.empty());
-                tiles.fold(scan, &mut partial, elements.start, self.extent, &inputs);
+                fold(&mut partial, elements.clone());
                 self.state().by_worker.insert(worker, partial);
             }
             Order::Blocks => {
                 let partials = blocks(elements.clone()).map(|block| {
-                    let len = (block.end - block.start) as usize;
-                    let at = (block.start - elements.start) as usize;
-                    let part: Vec<_> = inputs.iter().map(|input| input.part(at, len)).collect();
                     let mut partial = scan.empty();
-                    tiles.fold(scan, &mut partial, block.start, self.extent, &part);
+                    fold(&mut partial, block);
                     partial
                 });
                 let partials = partials.collect();
@@ -324,9 +384,14 @@ impl<'a> Active<'a> {
         self.note_nonfinite(job, elements, buffers);
         let Buffers { worker, inputs, output, .. } = buffers;
         output.resize(self.tensor.dtype, (elements.end - elements.start) as usize);
-        let inputs = inputs.part(elements);
-        let out = &mut output.elements_mut();
-        let losses = worker.apply(apply, elements.start, self.extent, &inputs, out);
+        let (out, start, extent) = (&mut output.elements_mut(), elements.start, self.extent);
+        let losses = match apply.whole_rows() {
+            true => {
+                let rows = inputs.part(&extent.rows_around(elements.clone()));
+                worker.apply_rows(apply, start, extent, &rows, out)
+            }
+            false => worker.apply(apply, start, extent, &inputs.part(elements), out),
+        };
         if !losses.is_none() {
             self.state().losses.add(0, losses);
         }
@@ -348,10 +413,10 @@ impl<'a> Active<'a> {
     }
 
     fn hash_inputs(&self, elements: &Range<u64>, buffers: &Buffers) {
-        for ((hasher, buffer), input) in
-            self.input_hashes.iter().zip(buffers.inputs.buffers()).zip(&self.tensor.inputs)
+        let bytes = buffers.inputs.bytes(elements);
+        for ((hasher, bytes), input) in self.input_hashes.iter().zip(bytes).zip(&self.tensor.inputs)
         {
-            hasher.add(elements.start * input.source.dtype().size() as u64, buffer.bytes());
+            hasher.add(elements.start * input.source.dtype().size() as u64, bytes);
         }
     }
 
@@ -374,6 +439,10 @@ impl<'a> Active<'a> {
         );
         let inspected = self.state().inspected;
         self.prefetches.store(!inspected, Ordering::Relaxed);
+        if let Some(next) = self.state().next.take() {
+            let step = next.map_err(|source| self.kernel_error(source))?;
+            return Ok(Some(self.enter(job, step.into())));
+        }
         let Pass::Scan(scan) = pass else {
             if job.exceeds_memory {
                 let all = 0..self.extent.len();

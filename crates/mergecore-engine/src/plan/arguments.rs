@@ -47,22 +47,12 @@ const KNOWN_ELSEWHERE: [&str; 22] = [
     "weight",
 ];
 
-/// Method names that recipes contain and that are not there yet.
-const PLANNED_METHODS: [&str; 13] = [
-    "arcee_fusion",
-    "breadcrumbs",
-    "breadcrumbs_ties",
-    "della",
-    "della_linear",
-    "karcher",
-    "model_stock",
-    "multislerp",
-    "nearswap",
-    "nuslerp",
-    "ram",
-    "ramplus_tl",
-    "sce",
-];
+/// Every parameter's name that a recipe may contain, whatever its method.
+pub(crate) fn known_parameters(registry: &Registry) -> impl Iterator<Item = &str> {
+    let own = registry.methods().flat_map(|method| method.parameters());
+    let without_effect = WITHOUT_EFFECT.iter().map(|(name, _)| *name);
+    own.map(|parameter| parameter.name).chain(KNOWN_ELSEWHERE).chain(without_effect)
+}
 
 /// Notes on parameters that name their place. Each is a parse of the recipe, so that a long
 /// recipe of nothing but such parameters would take minutes.
@@ -107,14 +97,6 @@ pub(super) fn method(
         return Ok(Arc::clone(method));
     }
     let place = recipe.place(&RecipePath::root().key("merge_method"));
-    if PLANNED_METHODS.contains(&name.as_str()) {
-        let what = format!("the method `{name}` is");
-        return Err(EngineError::NotSupported {
-            place,
-            what,
-            instead: "`mergecore --help` lists those that are",
-        });
-    }
     Err(EngineError::UnknownMethod {
         place,
         name: name.clone(),
@@ -201,10 +183,8 @@ pub(super) fn note_base_parameters(
     sections: &[Section],
     notes: &mut Vec<String>,
 ) {
-    if !method.inputs().base {
-        return;
-    }
-    let sites = sections.iter().map(|section| section.reference().site);
+    let with_base = sections.iter().filter(|section| section.has_base);
+    let sites = with_base.map(|section| section.reference().site);
     let mut sites: Vec<Site> = sites.filter(|site| site.input.is_some()).collect();
     sites.dedup();
     let mut without_effect = WithoutEffect::new(recipe, notes);
@@ -287,8 +267,8 @@ impl<'a> Mistakes<'a> {
         problems: &mut Problems,
     ) {
         let config = self.recipe.config;
-        let skip = usize::from(self.method.inputs().base);
         for group in groups {
+            let skip = usize::from(group.has_base);
             let (site, levels) = (group.site, &config.levels(group.site));
             let shared = Lookup { site, levels, scope: Scope::Shared, model: None };
             self.check(&shared, problems);
@@ -385,6 +365,7 @@ fn argument(
         None => match parameter.default {
             DefaultValue::Number(value) => Ok(Some(Argument::Number(value))),
             DefaultValue::Flag(value) => Ok(Some(Argument::Flag(value))),
+            DefaultValue::Text(value) => Ok(Some(Argument::Text(value.to_owned()))),
             DefaultValue::Unset => Ok(None),
             DefaultValue::Required => Err(Mistake::Missing),
         },
@@ -397,6 +378,11 @@ fn validated(parameter: &Parameter, value: &Scalar) -> Option<Argument> {
         ParameterKind::Number { min, max } => {
             value.as_f64().filter(|number| (min..=max).contains(number)).map(Argument::Number)
         }
+        ParameterKind::Integer { min, max } => value
+            .as_f64()
+            .filter(|number| number.fract() == 0.0)
+            .filter(|number| (f64::from(min)..=f64::from(max)).contains(number))
+            .map(Argument::Number),
         ParameterKind::Flag => value.as_bool().map(Argument::Flag),
         ParameterKind::Choice(names) => value
             .as_str()

@@ -6,6 +6,7 @@ mod models;
 mod output;
 mod recipe;
 mod sections;
+mod survey;
 mod tensors;
 mod vocabulary;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use mergecore_config::MergeConfig;
 use mergecore_io::{Checkpoint, Companion, CompanionKind, Layout, TensorSpec};
-use mergecore_kernel::{Kernel, Method, StreamKey};
+use mergecore_kernel::{Kernel, Method, StreamKey, Survey};
 use serde_json::{Map, Value};
 
 use crate::card::{CardContent, license_of};
@@ -26,6 +27,7 @@ use arguments::{Mistakes, Slip};
 use recipe::Recipe;
 use tensors::Grounds;
 
+pub(crate) use arguments::known_parameters;
 pub use models::Model;
 pub use tensors::{Operation, PlannedTensor, TensorInput};
 
@@ -64,6 +66,8 @@ pub struct MergePlan {
     pub(crate) models: Vec<Model>,
     pub(crate) base: Option<usize>,
     pub(crate) tensors: Vec<PlannedTensor>,
+    /// What is to be selected among all tensors together, before they are merged.
+    pub(crate) survey: Option<Survey>,
     pub(crate) layout: Arc<Layout>,
     pub(crate) config: Map<String, Value>,
     pub(crate) companions: Vec<Companion>,
@@ -211,6 +215,7 @@ impl MergePlan {
         if planned.tensors.is_empty() && problems.is_empty() {
             problems.push(EngineError::NoTensors { model: models[donor].name() });
         }
+        let survey = survey::survey(recipe, &planned.tensors, &mut problems);
         let companions = companions(&models[donor].checkpoint, options, &mut problems, &mut notes);
         let output_config = output::config(&models, donor, &sections, &planned.tensors, &mut notes);
         output::note_ids(&output_config, &models[donor], &mut notes);
@@ -237,6 +242,7 @@ impl MergePlan {
             license: license(&models, options, &mut notes),
             base,
             tensors: planned.tensors,
+            survey,
             models,
             layout,
             config: output_config,

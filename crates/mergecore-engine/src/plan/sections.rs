@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use mergecore_config::{InputModel, ModelRef, OutputSlice, RecipePath, Site};
-use mergecore_kernel::{Inputs, Method};
+use mergecore_kernel::Method;
 
 use super::Model;
 use super::inputs::{Entry, Part, PartInput, parts};
 use super::recipe::Recipe;
-use crate::{EngineError, Problems};
+use crate::{EngineError, Problems, describe_inputs};
 
 /// What is merged layer by layer, as the recipe alone shows it: a slice, or whole models.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Group {
     pub(super) sources: Vec<Source>,
     /// The source that names, shapes and dtypes follow: the base, else the first.
     pub(super) reference: usize,
+    /// Whether the first source is the method's base.
+    pub(super) has_base: bool,
     /// Whether the method takes these inputs, so that they are in its order.
     pub(super) accepted: bool,
 }
@@ -35,6 +37,8 @@ pub(super) struct Section {
     pub(super) sources: Vec<Source>,
     /// The source that names, shapes and dtypes follow: the base, else the first.
     pub(super) reference: usize,
+    /// Whether the first source is the method's base.
+    pub(super) has_base: bool,
     /// Number of layers.
     pub(super) layers: usize,
 }
@@ -138,7 +142,7 @@ impl Arranger<'_> {
     }
 
     fn model_count(&self, method: &dyn Method, list: &RecipePath, found: usize) -> EngineError {
-        let (method, expected) = (method.name().to_owned(), expectation(&method.inputs()));
+        let (method, expected) = (method.name().to_owned(), describe_inputs(&method.inputs()));
         EngineError::ModelCount { place: self.recipe.place(list), method, expected, found }
     }
 
@@ -208,15 +212,16 @@ impl Arranger<'_> {
             self.problems.add(checked);
         }
         self.lacks_base |= lacks_base;
+        let has_base = self.method.is_some_and(|method| method.inputs().base.takes(base.is_some()));
         if let Some(position) = position
-            && self.method.is_some_and(|method| method.inputs().base)
+            && has_base
         {
             let base = sources.remove(position);
             sources.insert(0, base);
             reference = 0;
         }
         if !sources.is_empty() {
-            self.groups.push(Group { site, sources, reference, accepted });
+            self.groups.push(Group { site, sources, reference, has_base, accepted });
         }
     }
 
@@ -231,7 +236,8 @@ impl Arranger<'_> {
     ) -> Result<(), EngineError> {
         let inputs = method.inputs();
         let name = || method.name().to_owned();
-        if inputs.base {
+        let has_base = inputs.base.takes(base.is_some());
+        if has_base {
             let Some(base) = base else {
                 let place = self.recipe.place(&RecipePath::root().key("merge_method"));
                 return Err(EngineError::NoBase { place, method: name() });
@@ -241,7 +247,7 @@ impl Arranger<'_> {
                 return Err(EngineError::BaseNotInSlice { place, method: name(), base });
             }
         }
-        let models = count - usize::from(inputs.base);
+        let models = count - usize::from(has_base);
         if count == 0 || !inputs.models.contains(&models) {
             return Err(self.model_count(method, list, count));
         }
@@ -331,11 +337,11 @@ pub(super) fn lay_out(models: &[Model], groups: Vec<Group>) -> Vec<Section> {
     let mut sections = Vec::new();
     for group in groups {
         let stacks = models[group.reference().model].architecture.stacks();
-        let Group { site, sources, reference, .. } = group;
+        let Group { site, sources, reference, has_base, .. } = group;
         let range = sources[reference].range.clone();
         let section = |stack, layers| {
             let sources = sources.clone();
-            Section { stack, site, sources, reference, layers }
+            Section { stack, site, sources, reference, has_base, layers }
         };
         match range {
             Some(range) => sections.push(section(Some(0), range.len())),
@@ -347,16 +353,4 @@ pub(super) fn lay_out(models: &[Model], groups: Vec<Group>) -> Vec<Section> {
         }
     }
     sections
-}
-
-/// How many models a method takes, in words.
-fn expectation(inputs: &Inputs) -> String {
-    let models = |n: usize| if n == 1 { "one model".to_owned() } else { format!("{n} models") };
-    let (least, most) = (*inputs.models.start(), *inputs.models.end());
-    let others = match (least, most) {
-        (least, most) if least == most => format!("exactly {}", models(least)),
-        (least, usize::MAX) => format!("at least {}", models(least)),
-        (least, most) => format!("{least} to {}", models(most)),
-    };
-    if inputs.base { format!("the base model and {others} besides") } else { others }
 }

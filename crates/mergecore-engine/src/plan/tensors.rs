@@ -550,7 +550,7 @@ impl<'a> Planner<'a, '_> {
         let (site, levels_of) = (section.site, &levels.shared);
         let lookup = Lookup { site, levels: levels_of, scope: Scope::Shared, model: None };
         let shared = mistakes.arguments(&lookup, name, position, problems);
-        let skip = usize::from(self.method.inputs().base);
+        let skip = usize::from(section.has_base);
         let sources = section.sources.iter().zip(&levels.sources).zip(inputs).skip(skip);
         let models: Vec<_> = sources
             .map(|((source, levels), tensor)| {
@@ -561,7 +561,8 @@ impl<'a> Planner<'a, '_> {
             })
             .collect(); // all of them, before the first that is wrong ends it
         let (shared, models) = (shared?, models.into_iter().collect::<Option<_>>()?);
-        let binding = Binding { shared, models, stream: stream_key(self.options.seed, name) };
+        let stream = stream_key(self.options.seed, name);
+        let binding = Binding { base: section.has_base, shared, models, stream };
         match self.method.bind(&binding) {
             Ok(kernel) => Some(kernel.into()),
             Err(source) => {

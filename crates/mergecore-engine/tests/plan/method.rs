@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use mergecore_engine::stream_key;
 use mergecore_kernel::{
-    Binding, Combination, DefaultValue, Extent, Inputs, Kernel, KernelError, Method, Parameter,
-    ParameterKind, Scope, Step,
+    Base, Binding, Combination, DefaultValue, Extent, Inputs, Kernel, KernelError, Method,
+    Parameter, ParameterKind, Scope, Step,
 };
 
 pub(crate) const WEIGHT: f64 = 1.0;
@@ -66,7 +66,8 @@ impl Method for Recording {
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { base: self.takes_base, models: 1..=usize::MAX }
+        let base = if self.takes_base { Base::Required } else { Base::None };
+        Inputs { base, models: 1..=usize::MAX }
     }
 
     fn parameters(&self) -> &[Parameter] {

@@ -2,8 +2,8 @@
 #![allow(dead_code)] // each test binary uses a part of it
 
 use mergecore_kernel::{
-    Argument, Arguments, Binding, Element, Elements, ElementsMut, Extent, Kernel, Method, Order,
-    Rescale, Simd, Step, StreamKey, Worker, blocks, merge_slices,
+    Argument, Arguments, Base, Binding, Element, Elements, ElementsMut, Extent, Kernel, Method,
+    Order, Rescale, Simd, Step, StreamKey, Worker, blocks, merge_slices,
 };
 use serde_json::Value;
 
@@ -151,6 +151,7 @@ pub(crate) fn run_by_blocks(
                 step = scan.finish(total).expect("the kernel accepts the inputs");
                 scans += 1;
             }
+            Step::Whole(_) => unimplemented!("by whole inputs"),
             Step::Apply(apply) => {
                 for piece in blocks(0..extent.len()) {
                     let inputs = part(piece.start, piece.end);
@@ -212,9 +213,22 @@ pub(crate) fn assert_rounded<O: Element>(
     }
 }
 
-/// A method's kernel, from shared arguments and one list of numbers a parameter.
+/// A method's kernel, from shared arguments and one list of numbers a parameter; without a
+/// base where that is optional.
 pub(crate) fn bound(
     method: &dyn Method,
+    shared: &[(&'static str, Argument)],
+    per_model: &[(&'static str, &[f64])],
+    models: usize,
+    seed: u64,
+) -> Box<dyn Kernel> {
+    bound_to(method, method.inputs().base == Base::Required, shared, per_model, models, seed)
+}
+
+/// As [`bound`], with a base or without one.
+pub(crate) fn bound_to(
+    method: &dyn Method,
+    base: bool,
     shared: &[(&'static str, Argument)],
     per_model: &[(&'static str, &[f64])],
     models: usize,
@@ -230,6 +244,7 @@ pub(crate) fn bound(
         arguments
     };
     let binding = Binding {
+        base,
         shared: arguments,
         models: (0..models).map(model).collect(),
         stream: StreamKey::from_seed(seed),
@@ -254,6 +269,11 @@ impl Case {
         self.0["method"].as_str().expect("every case names its method")
     }
 
+    /// How many inputs there are, the base included.
+    pub(crate) fn inputs(&self) -> usize {
+        self.0["inputs"].as_array().expect("a list").len()
+    }
+
     pub(crate) fn number(&self, parameter: &str) -> Option<f64> {
         self.0["parameters"][parameter].as_str().map(hex_float)
     }
@@ -264,6 +284,10 @@ impl Case {
 
     pub(crate) fn flag(&self, parameter: &str) -> bool {
         self.0["parameters"][parameter].as_bool().expect("a flag")
+    }
+
+    pub(crate) fn whole(&self, parameter: &str) -> u64 {
+        self.0["parameters"][parameter].as_u64().expect("a whole number")
     }
 
     pub(crate) fn text(&self, parameter: &str) -> Option<&str> {

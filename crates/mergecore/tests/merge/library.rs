@@ -11,8 +11,8 @@ use mergecore::{
     StorageCall, StorageHook,
 };
 use mergecore_kernel::{
-    Apply, Binding, DefaultValue, Extent, Inputs, Kernel, Method, Order, Parameter, ParameterKind,
-    Scan, Scope, Step, Tile,
+    Apply, Base, Binding, DefaultValue, Extent, Inputs, Kernel, Method, Order, Parameter,
+    ParameterKind, Scan, Scope, Step, Tile,
 };
 use serde_json::Value;
 use twox_hash::XxHash3_128;
@@ -244,7 +244,7 @@ impl Method for Loudest {
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { base: false, models: 2..=3 }
+        Inputs { base: Base::None, models: 2..=3 }
     }
 
     fn parameters(&self) -> &[Parameter] {

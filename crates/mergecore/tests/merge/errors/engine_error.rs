@@ -295,7 +295,7 @@ impl mergecore::kernel::Method for Choosy {
         "Choosy"
     }
     fn inputs(&self) -> mergecore::kernel::Inputs {
-        mergecore::kernel::Inputs { base: false, models: 1..=2 }
+        mergecore::kernel::Inputs { base: mergecore::kernel::Base::None, models: 1..=2 }
     }
     fn parameters(&self) -> &[mergecore::kernel::Parameter] {
         &[]

@@ -1,8 +1,8 @@
 //! `dare_linear` and `dare_ties` as recipes name them.
 
 use mergecore_kernel::{
-    Binding, DefaultValue, Inputs, Kernel, KernelError, Method, Parameter, ParameterKind, Rescale,
-    Scope,
+    Base, Binding, DefaultValue, Election, Inputs, Kernel, KernelError, Method, Parameter,
+    ParameterKind, Rescale, Scope,
 };
 
 use crate::Dare;
@@ -10,7 +10,8 @@ use crate::dare::DareKernel;
 
 const SOURCE: &str = "https://arxiv.org/abs/2311.03099";
 
-const PARAMETERS: [Parameter; 6] = [
+/// Those of `dare_ties`, of which the last two are about the election.
+const PARAMETERS: [Parameter; 8] = [
     Parameter::WEIGHT,
     Parameter::DENSITY,
     Parameter { default: DefaultValue::Flag(false), ..Parameter::NORMALIZE },
@@ -23,9 +24,11 @@ const PARAMETERS: [Parameter; 6] = [
         help: "scale up what is kept (on; by the density unless rescale_norm says otherwise)",
     },
     Parameter::RESCALE_NORM,
+    Parameter::CONSENSUS,
+    Parameter::ELECT,
 ];
 
-fn bind(consensus: bool, binding: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
+fn bind(elects: bool, binding: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
     let shared = &binding.shared;
     let params = Dare {
         weights: binding.numbers("weight"),
@@ -33,9 +36,10 @@ fn bind(consensus: bool, binding: &Binding) -> Result<Box<dyn Kernel>, KernelErr
         normalize: shared.flag("normalize").unwrap_or(false),
         lambda: shared.number("lambda").unwrap_or(1.0),
         rescale: Rescale::from_arguments(shared, true, Rescale::Density),
+        election: Election::from_arguments(shared),
         stream: binding.stream,
     };
-    let kernel = DareKernel { params, consensus };
+    let kernel = DareKernel { params, elects };
     kernel.check()?;
     Ok(Box::new(kernel))
 }
@@ -62,16 +66,20 @@ impl Method for DareLinearMethod {
         "Linear DARE"
     }
 
+    fn summary(&self) -> &str {
+        "Drops changes at random, scales up the rest, adds them"
+    }
+
     fn source(&self) -> Option<&str> {
         Some(SOURCE)
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { base: true, models: 0..=usize::MAX }
+        Inputs { base: Base::Required, models: 0..=usize::MAX }
     }
 
     fn parameters(&self) -> &[Parameter] {
-        &PARAMETERS
+        &PARAMETERS[..6]
     }
 
     fn bind(&self, binding: &Binding) -> Result<Box<dyn Kernel>, KernelError> {
@@ -86,7 +94,7 @@ impl Method for DareLinearMethod {
 /// use mergecore_kernel::Method;
 ///
 /// assert_eq!(DareTiesMethod.name(), "dare_ties");
-/// assert!(DareTiesMethod.inputs().base);
+/// assert_eq!(DareTiesMethod.parameters().last().unwrap().name, "elect");
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DareTiesMethod;
@@ -100,12 +108,16 @@ impl Method for DareTiesMethod {
         "DARE TIES"
     }
 
+    fn summary(&self) -> &str {
+        "Drops changes at random, scales up the rest, elects signs, adds what agrees"
+    }
+
     fn source(&self) -> Option<&str> {
         Some(SOURCE)
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { base: true, models: 0..=usize::MAX }
+        Inputs { base: Base::Required, models: 0..=usize::MAX }
     }
 
     fn parameters(&self) -> &[Parameter] {

@@ -1,0 +1,214 @@
+//! Applies that compute an element from the base's and the models' there and nothing else.
+
+use mergecore_kernel::{
+    Apply, Element, Elements, ElementsMut, KernelError, Losses, Simd, TILE, Tile, Vectorize,
+    merge_slices,
+};
+
+/// Elements computed at once, whatever the number of models.
+pub(crate) const LANES: usize = 16;
+
+/// What a method adds to the base. Mark the implementation `#[inline(always)]`.
+pub(crate) trait Change: Send + Sync + 'static {
+    /// The change of some elements, from those of the models.
+    fn change<T: Element>(&self, models: Deltas<'_, T>) -> [f64; LANES];
+}
+
+/// Some elements of each model's changes.
+#[derive(Clone, Copy)]
+pub(crate) struct Deltas<'a, T> {
+    runs: Runs<'a, T>,
+    at: usize,
+    len: usize,
+}
+
+impl<T: Element> Deltas<'_, T> {
+    /// How many models there are.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.runs.models()
+    }
+
+    /// One model's.
+    #[inline(always)]
+    pub(crate) fn of(&self, model: usize) -> [f64; LANES] {
+        self.runs.deltas(model, self.at, self.len)
+    }
+}
+
+/// The base and its models, runs of one length.
+#[derive(Clone, Copy)]
+pub(crate) struct Runs<'a, T> {
+    base: &'a [T],
+    models: &'a [&'a [T]],
+}
+
+impl<'a, T: Element> Runs<'a, T> {
+    /// The base is the first of the inputs.
+    pub(crate) fn new(inputs: &'a [&'a [T]]) -> Self {
+        let (base, models) = inputs.split_first().expect("a base");
+        Runs { base, models }
+    }
+
+    #[inline(always)]
+    pub(crate) fn models(&self) -> usize {
+        self.models.len()
+    }
+
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.base.len()
+    }
+
+    /// A model's changes from index `at` on; zeros beyond `len` of them.
+    #[inline(always)]
+    pub(crate) fn deltas(&self, model: usize, at: usize, len: usize) -> [f64; LANES] {
+        let (mut base, mut values) = ([T::default(); LANES], [T::default(); LANES]);
+        base[..len].copy_from_slice(&self.base[at..][..len]);
+        values[..len].copy_from_slice(&self.models[model][at..][..len]);
+        let mut deltas = [0.0; LANES];
+        for i in 0..LANES {
+            deltas[i] = values[i].widen() - base[i].widen();
+        }
+        deltas
+    }
+}
+
+/// Work done so many lanes at a time. Mark the implementation `#[inline(always)]`.
+pub(crate) trait Lanewise {
+    /// Does the work on the elements from index `at` on, of which there are `len`.
+    fn lanes(&mut self, at: usize, len: usize);
+
+    /// Does the work on all of `len` elements.
+    #[inline(always)]
+    fn all_lanes(&mut self, len: usize) {
+        let whole = len - len % LANES;
+        for at in (0..whole).step_by(LANES) {
+            self.lanes(at, LANES);
+        }
+        if whole < len {
+            self.lanes(whole, len - whole);
+        }
+    }
+}
+
+/// The apply that adds a change to the base; bit for bit the base where the change is zero.
+pub(crate) struct Elementwise<C>(pub(crate) C);
+
+impl<C: Change> Apply for Elementwise<C> {
+    fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
+        let inputs: Vec<&[f64]> = (0..tile.inputs()).map(|index| tile.input(index)).collect();
+        let runs = Runs::new(&inputs);
+        tile.simd().run(Add { change: &self.0, runs, out });
+    }
+
+    fn apply_stored(
+        &self,
+        simd: Simd,
+        _: u64,
+        inputs: &[Elements<'_>],
+        out: &mut ElementsMut<'_>,
+    ) -> Option<Losses> {
+        over_stored(inputs, AddStored { change: &self.0, simd, out })
+    }
+}
+
+/// Work on inputs of one stored type, whichever it is.
+pub(crate) trait OverStored {
+    type Output;
+
+    fn over<T: Element>(self, inputs: &[&[T]]) -> Self::Output;
+}
+
+/// Does the work; `None`, and nothing done, where not all inputs are of one type.
+pub(crate) fn over_stored<W: OverStored>(inputs: &[Elements<'_>], work: W) -> Option<W::Output> {
+    fn of<T: Element, W: OverStored>(
+        _: &[T],
+        inputs: &[Elements<'_>],
+        work: W,
+    ) -> Option<W::Output> {
+        let typed = inputs.iter().map(|input| T::from_elements(*input));
+        Some(work.over(&typed.collect::<Option<Vec<&[T]>>>()?))
+    }
+    match inputs.first()? {
+        Elements::Bf16(base) => of(base, inputs, work),
+        Elements::F16(base) => of(base, inputs, work),
+        Elements::F32(base) => of(base, inputs, work),
+        Elements::F64(base) => of(base, inputs, work),
+        _ => None,
+    }
+}
+
+struct AddStored<'a, 'b, C> {
+    change: &'a C,
+    simd: Simd,
+    out: &'a mut ElementsMut<'b>,
+}
+
+impl<C: Change> OverStored for AddStored<'_, '_, C> {
+    type Output = Losses;
+
+    fn over<T: Element>(self, inputs: &[&[T]]) -> Losses {
+        let AddStored { change, simd, out } = self;
+        let mut losses = Losses::default();
+        let (mut parts, mut values) = (Vec::with_capacity(inputs.len()), [0.0; TILE]);
+        for at in (0..out.len()).step_by(TILE) {
+            let values = &mut values[..TILE.min(out.len() - at)];
+            parts.clear();
+            parts.extend(inputs.iter().map(|input| &input[at..][..values.len()]));
+            simd.run(Add { change, runs: Runs::new(&parts), out: values });
+            losses.add(at as u64, out.part(at, values.len()).narrow(simd, values));
+        }
+        losses
+    }
+}
+
+struct Add<'a, C, T> {
+    change: &'a C,
+    runs: Runs<'a, T>,
+    out: &'a mut [f64],
+}
+
+impl<C: Change, T: Element> Lanewise for Add<'_, C, T> {
+    #[inline(always)]
+    fn lanes(&mut self, at: usize, len: usize) {
+        let runs = self.runs;
+        let change = self.change.change(Deltas { runs, at, len });
+        let out = self.out[at..][..len].iter_mut();
+        for ((out, base), change) in out.zip(&runs.base[at..]).zip(change) {
+            let base = base.widen();
+            *out = if change == 0.0 { base } else { base + change };
+        }
+    }
+}
+
+impl<C: Change, T: Element> Vectorize for Add<'_, C, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(mut self) {
+        self.all_lanes(self.out.len());
+    }
+}
+
+/// Merges slices onto a base by a method that has no parameter of each model.
+pub(crate) fn merge_models<T: Element>(
+    kernel: &dyn mergecore_kernel::Kernel,
+    base: &[T],
+    models: &[&[T]],
+    out: &mut [T],
+) -> Result<(), KernelError> {
+    let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
+    merge_slices(kernel, &inputs, &[out.len()], out)
+}
+
+/// As [`merge_models`], arrays.
+#[cfg(feature = "ndarray")]
+pub(crate) fn merge_model_arrays<T: Element, D: mergecore_kernel::ndarray::Dimension>(
+    kernel: &dyn mergecore_kernel::Kernel,
+    base: mergecore_kernel::ndarray::ArrayView<'_, T, D>,
+    models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
+) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
+    let inputs: Vec<_> = std::iter::once(base).chain(models.iter().cloned()).collect();
+    mergecore_kernel::merge_arrays(kernel, &inputs)
+}
