@@ -155,8 +155,8 @@ impl<T: Element> Lanewise for Count<'_, T> {
                 varies[i] |= u64::from(deltas[i] != first[i]);
             }
         }
-        for i in 0..LANES {
-            self.total[i] += varies[i];
+        for (total, varies) in self.total.iter_mut().zip(varies) {
+            *total += varies;
         }
     }
 }
