@@ -25,6 +25,8 @@ pub struct Extent {
     pub columns: u64,
     /// Length of the first axis; 1 for a scalar.
     pub first_axis: u64,
+    /// Number of axes: 0 for a scalar, 2 for a matrix.
+    pub dimensions: usize,
 }
 
 impl Extent {
@@ -33,13 +35,13 @@ impl Extent {
     /// ```
     /// let extent = mergecore_kernel::Extent::of(&[2, 3, 5]);
     /// assert_eq!((extent.rows, extent.columns, extent.len()), (6, 5, 30));
-    /// assert_eq!(extent.first_axis, 2);
+    /// assert_eq!((extent.first_axis, extent.dimensions), (2, 3));
     /// ```
     pub fn of(shape: &[usize]) -> Self {
         let first_axis = shape.first().map_or(1, |n| *n as u64);
         let (columns, rows) = shape.split_last().unwrap_or((&1, &[]));
         let rows = rows.iter().map(|n| *n as u64).product();
-        Extent { rows, columns: *columns as u64, first_axis }
+        Extent { rows, columns: *columns as u64, first_axis, dimensions: shape.len() }
     }
 
     /// Number of elements.

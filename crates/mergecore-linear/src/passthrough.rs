@@ -48,7 +48,8 @@ impl Kernel for Passthrough {
 /// let mut model = Arguments::default();
 /// model.insert("scale", Argument::Number(2.0));
 /// let stream = StreamKey::from_seed(0);
-/// let binding = Binding { shared: Arguments::default(), models: vec![model], stream };
+/// let binding =
+///     Binding { base: false, shared: Arguments::default(), models: vec![model], stream };
 /// let mut out = [0.0f32];
 /// merge_slices(&*PassthroughMethod.bind(&binding)?, &[&[1.5f32]], &[1], &mut out)?;
 /// assert_eq!(out, [3.0]);

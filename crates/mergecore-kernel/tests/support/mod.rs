@@ -105,6 +105,14 @@ pub(crate) fn task_vectors(
     all
 }
 
+/// The largest difference of an element of any model from the base.
+pub(crate) fn largest_change(inputs: &[Vec<f64>]) -> f64 {
+    let changes = |model: &Vec<f64>| -> Vec<f64> {
+        model.iter().zip(&inputs[0]).map(|(value, base)| (value - base).abs()).collect()
+    };
+    inputs[1..].iter().flat_map(changes).fold(0.0, f64::max)
+}
+
 /// Runs a kernel on doubles, to a type of output.
 pub(crate) fn merged<O: Element>(
     kernel: &dyn Kernel,
@@ -301,14 +309,23 @@ impl Case {
         self.check_as::<f32>(kernel, "f32");
     }
 
+    pub(crate) fn shape(&self) -> Vec<usize> {
+        let shape = self.0["shape"].as_array().expect("a list");
+        shape.iter().map(|n| n.as_u64().expect("a whole number") as usize).collect()
+    }
+
+    pub(crate) fn inputs(&self) -> Vec<Vec<f64>> {
+        self.0["inputs"].as_array().expect("a list").iter().map(hex_floats).collect()
+    }
+
+    /// The reference's output.
+    pub(crate) fn output(&self) -> Vec<f64> {
+        hex_floats(&self.0["output"])
+    }
+
     fn check_as<O: Element>(&self, kernel: &dyn Kernel, dtype: &str) {
-        let list = |value: &Value| value.as_array().expect("a list").clone();
-        let shape: Vec<usize> = list(&self.0["shape"])
-            .iter()
-            .map(|n| n.as_u64().expect("a whole number") as usize)
-            .collect();
-        let inputs: Vec<Vec<f64>> = list(&self.0["inputs"]).iter().map(hex_floats).collect();
-        let reference = hex_floats(&self.0["output"]);
+        let (shape, inputs) = (self.shape(), self.inputs());
+        let reference = self.output();
         let low = hex_floats(&self.0[dtype][0]);
         let high = match &self.0[dtype][1] {
             Value::Null => low.clone(),
