@@ -100,7 +100,7 @@ impl Concatenation {
     /// The extent that scans are told.
     pub fn extent(&self) -> Extent {
         let len = self.starts.last().copied().unwrap_or(0);
-        Extent { rows: 1, columns: len, first_axis: len }
+        Extent { rows: 1, columns: len, first_axis: len, dimensions: 1 }
     }
 
     /// Index of a tensor's first element.

@@ -9,7 +9,7 @@ mod support;
 
 /// Within 1e-9 of the models' largest change, and so bit for bit where nothing changes.
 fn check(case: &Case, kernel: &dyn Kernel) {
-    let (inputs, reference) = (case.inputs(), case.output());
+    let (inputs, reference) = (case.input_values(), case.output());
     let got = merged::<f64>(kernel, &inputs, &case.shape());
     let largest = largest_change(&inputs);
     for (got, expected) in got.iter().zip(&reference) {

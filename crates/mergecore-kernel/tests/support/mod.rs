@@ -314,7 +314,7 @@ impl Case {
         shape.iter().map(|n| n.as_u64().expect("a whole number") as usize).collect()
     }
 
-    pub(crate) fn inputs(&self) -> Vec<Vec<f64>> {
+    pub(crate) fn input_values(&self) -> Vec<Vec<f64>> {
         self.0["inputs"].as_array().expect("a list").iter().map(hex_floats).collect()
     }
 
@@ -324,7 +324,7 @@ impl Case {
     }
 
     fn check_as<O: Element>(&self, kernel: &dyn Kernel, dtype: &str) {
-        let (shape, inputs) = (self.shape(), self.inputs());
+        let (shape, inputs) = (self.shape(), self.input_values());
         let reference = self.output();
         let low = hex_floats(&self.0[dtype][0]);
         let high = match &self.0[dtype][1] {

@@ -167,7 +167,7 @@ impl Method for Cancelling {
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { base: false, models: 2..=2 }
+        Inputs { base: mergecore::kernel::Base::None, models: 2..=2 }
     }
 
     fn parameters(&self) -> &[Parameter] {

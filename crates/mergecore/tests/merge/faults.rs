@@ -680,7 +680,7 @@ fn replace_unseen(path: &Path) {
 #[cfg(unix)]
 #[test]
 fn an_input_that_was_changed_unseen_is_not_gone_on_with() {
-    let case = Case::new(RECIPES[0].1, options(1, true), false);
+    let case = Case::new(RECIPES[0].1, options(1, true), Before::Nothing);
     let path = case.folder.path("b/model.safetensors");
     let content = fs::read(&path).unwrap();
     type Meddling = fn(&Path);
@@ -689,20 +689,20 @@ fn an_input_that_was_changed_unseen_is_not_gone_on_with() {
         (replace_unseen, "was replaced: another file has taken its name"),
     ];
     for (meddle, how) in changes {
-        case.merge(&Faulty::new(case.calls * 9 / 10, Some(Fault::Refused(5)))).unwrap_err();
+        case.merge(case.faulty(case.calls * 9 / 10, Fault::Refused(5))).unwrap_err();
         let seen = |path| fs::metadata(path).map(|it| (it.len(), it.modified().unwrap())).unwrap();
         let before = seen(&path);
         meddle(&path);
         assert_eq!(seen(&path), before);
-        let error = case.folder.merge_with(case.recipe, "out", &case.options).unwrap_err();
+        let error = case.run(&case.options).unwrap_err();
         assert!(matches!(error, Error::Merge(EngineError::PartialDiffers { .. })), "{error}");
         let told = format!("model.safetensors of `{}` {how}", case.folder.path("b").display());
         assert!(error.to_string().contains(&told), "{error}");
-        assert!(!case.folder.path("out").exists());
+        assert!(!case.out().exists());
 
         fs::write(&path, &content).unwrap();
         let restart = MergeOptions { restart: true, ..case.options.clone() };
-        assert_eq!(case.folder.merge_with(case.recipe, "out", &restart).unwrap().resumed, 0);
+        assert_eq!(case.run(&restart).unwrap().resumed, 0);
         case.clean();
     }
 }

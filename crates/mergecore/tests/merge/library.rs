@@ -430,7 +430,7 @@ impl Method for Panicking {
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { base: false, models: 2..=2 }
+        Inputs { base: mergecore::kernel::Base::None, models: 2..=2 }
     }
 
     fn parameters(&self) -> &[Parameter] {
