@@ -37,6 +37,7 @@ fn ties(case: &Case, election: Election) {
         lambda: number(case, "lam"),
         rescale: rescale(case),
         election,
+        scope: Default::default(),
     });
 }
 

@@ -38,9 +38,7 @@ pub fn builtin_methods() -> Registry {
         .register(mergecore_dare::DellaLinearMethod)
         .register(mergecore_adaptive::ModelStockMethod)
         .register(mergecore_adaptive::NearSwapMethod)
-        .register(mergecore_adaptive::ArceeFusionMethod)
-        .register(mergecore_spectral::IsoCMethod)
-        .register(mergecore_spectral::TsvMethod);
+        .register(mergecore_adaptive::ArceeFusionMethod);
     registry
 }
 
