@@ -29,6 +29,42 @@ fn task_vectors(weights: &[f64], densities: &[f64], lambda: f64) -> Result<(), S
 mod kernel_error {
     use super::*;
 
+    /// Looks at whole inputs, and finds no result.
+    #[derive(Debug, Clone)]
+    struct Fails(KernelError);
+
+    impl Kernel for Fails {
+        fn first(&self, _: Extent) -> Result<Step, KernelError> {
+            Ok(Step::whole(self.clone()))
+        }
+    }
+
+    impl mergecore_kernel::Whole for Fails {
+        fn run(
+            &self,
+            _: Extent,
+            _: &dyn mergecore_kernel::ReadInputs,
+        ) -> Result<Step, KernelError> {
+            Err(self.0.clone())
+        }
+    }
+
+    fn says(error: KernelError) -> String {
+        merge_slices(&Fails(error), &[&[0f32]], &[1], &mut [0f32]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn interrupted() {
+        assert_eq!(says(KernelError::Interrupted), "reading the inputs was broken off");
+    }
+
+    #[test]
+    fn undefined() {
+        let what = "the models' directions cancel".to_owned();
+        let error = KernelError::Undefined { what, instead: "choose other weights" };
+        assert_eq!(says(error), "the models' directions cancel; choose other weights");
+    }
+
     #[cfg(feature = "ndarray")]
     #[test]
     fn shape() {

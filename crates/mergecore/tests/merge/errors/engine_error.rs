@@ -413,3 +413,21 @@ fn several() {
         assert!(text.contains(part), "no {part:?} in: {text}");
     }
 }
+
+#[test]
+fn survey_differs() {
+    let recipe = "merge_method: ties
+base_model: DIR/a
+models:
+  - model: DIR/b
+    parameters: {weight: 1, density: [{filter: norm, value: 0.5}, {value: 0.25}]}
+parameters: {scope: model}
+";
+    let error = refused(&folder(), recipe);
+    assert!(matches!(error, EngineError::SurveyDiffers { .. }), "{error}");
+    says(
+        &error,
+        &["line 1, column 15: merge_method", "among all tensors together", "[0.5]", "[0.25]"],
+    );
+    says(&error, &["remove filters and gradients of `density`", "`scope: tensor`"]);
+}
