@@ -594,6 +594,12 @@ struct Deltas<'a, T> {
 }
 
 impl<'a, T: Element> Deltas<'a, T> {
+    /// Whether models have divisors.
+    #[inline(always)]
+    fn is_rescaled(&self) -> bool {
+        !self.divisors.is_empty()
+    }
+
     /// The elements of one model.
     #[inline(always)]
     fn model(&self, index: usize) -> &'a [T] {
@@ -759,9 +765,14 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Vectorize
 
     #[inline(always)]
     fn vectorize(mut self) {
-        match (self.weights.len(), self.election == Election::default()) {
-            (2, true) => return self.few::<2>(),
-            (3, true) => return self.few::<3>(),
+        let Election { consensus, elect } = self.election;
+        let unweighted = elect == Elect::Unweighted;
+        let plain = consensus == Consensus::Sum && !(unweighted && self.deltas.is_rescaled());
+        match (self.weights.len(), plain, unweighted) {
+            (2, true, false) => return self.few::<2, false>(),
+            (3, true, false) => return self.few::<3, false>(),
+            (2, true, true) => return self.few::<2, true>(),
+            (3, true, true) => return self.few::<3, true>(),
             _ => {}
         }
         let whole = self.out.len() - self.out.len() % LANES;
@@ -775,10 +786,11 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Vectorize
 }
 
 impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Agreeing<'_, T, NORMALIZE, DIVIDE> {
-    /// As [`lanes`](Self::lanes) for the whole tile, with the number of models known, in the
-    /// usual election: so that nothing between reading and writing leaves the registers.
+    /// As [`lanes`](Self::lanes) for the whole tile, with the number of models known, signs
+    /// elected by a sum, unweighted only of what is not rescaled: so that nothing between
+    /// reading and writing leaves the registers.
     #[inline(always)]
-    fn few<const N: usize>(self) {
+    fn few<const N: usize, const UNWEIGHTED: bool>(self) {
         let base = &self.deltas.base[..self.out.len()];
         let mut models = [base; N];
         let (mut factors, mut divisors, mut weights) = ([0.0; N], [1.0; N], [0.0; N]);
@@ -789,43 +801,32 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Agreeing<'_, T, NORM
                 divisors[m] = self.deltas.divisors[m];
             }
         }
-        let inverses = if NORMALIZE { inverses(&weights, self.floor) } else { [1.0; 8] };
+        let floor = self.floor;
         let lambda = self.lambda;
         for (i, out) in self.out.iter_mut().enumerate() {
             let base = base[i].widen();
-            let (mut deltas, mut vote) = ([0.0; N], 0.0);
+            let (mut deltas, mut votes, mut vote) = ([0.0; N], [0.0; N], 0.0);
             for m in 0..N {
                 let delta = models[m][i].widen() - base;
                 deltas[m] =
                     if DIVIDE { delta / divisors[m] * weights[m] } else { delta * factors[m] };
-                vote = if m == 0 { deltas[0] } else { vote + deltas[m] };
+                votes[m] = if UNWEIGHTED { delta } else { deltas[m] };
+                vote = if m == 0 { votes[0] } else { vote + votes[m] };
             }
             let minus = sign_if_minus(vote);
-            let (mut mixed, mut agree) = (0.0, [false; 3]);
+            let (mut mixed, mut divisor) = (0.0, 0.0);
             for m in 0..N {
-                agree[m] = agrees(minus, deltas[m]);
-                let agreeing = if agree[m] { deltas[m] } else { 0.0 };
+                let agrees = agrees(minus, votes[m]);
+                let agreeing = if agrees { deltas[m] } else { 0.0 };
                 mixed = if m == 0 { agreeing } else { mixed + agreeing };
+                divisor += if agrees { weights[m] } else { 0.0 };
             }
             if NORMALIZE {
-                // Looked up by selection, model by model.
-                let third =
-                    |i: usize| if N > 2 && agree[2] { inverses[i | 4] } else { inverses[i] };
-                let second = |i: usize| if agree[1] { third(i | 2) } else { third(i) };
-                mixed *= if agree[0] { second(1) } else { second(0) };
+                mixed *= floor.inverse(divisor);
             }
             *out = added(base, lambda * mixed);
         }
     }
-}
-
-/// What the sum of some models' deltas is multiplied by, instead of a division by the sum
-/// of their weights: by subset of at most three models, the first model's bit lowest.
-fn inverses(weights: &[f64], floor: Floor) -> [f64; 8] {
-    std::array::from_fn(|subset| {
-        let chosen = weights.iter().enumerate().filter(|(m, _)| subset >> m & 1 == 1);
-        floor.inverse(chosen.map(|(_, weight)| weight).sum())
-    })
 }
 
 /// The sign bit where the sum of all deltas has elected minus; a tie (zero) elects plus.
