@@ -44,7 +44,7 @@ pub fn check(kernel: &dyn Kernel, inputs: usize) {
         BLOCK as usize + 1,
         3 * BLOCK as usize + 77,
     ];
-    let shape = |len: usize| if len % 7 == 0 { vec![len / 7, 7] } else { vec![len] };
+    let shape = |len: usize| if len.is_multiple_of(7) { vec![len / 7, 7] } else { vec![len] };
     // The last one has rows that lie across the ends of blocks.
     for shape in lengths.into_iter().map(shape).chain([vec![5, 283, 139]]) {
         every_type(kernel, inputs, &shape);
