@@ -72,14 +72,28 @@ fn keep_between<T: Element>(
     if least >= beyond {
         return out.copy_from_slice(base);
     }
-    let (least, greatest) = (least, beyond - 1);
+    match beyond - 1 {
+        MAX_KEY => keep::<T, false>(simd, least, MAX_KEY, base, values, out),
+        greatest => keep::<T, true>(simd, least, greatest, base, values, out),
+    }
+}
+
+/// [`keep_between`] of keys of which the greatest is a limit or not.
+fn keep<T: Element, const LIMIT: bool>(
+    simd: Simd,
+    least: u64,
+    greatest: u64,
+    base: &[T],
+    values: &[T],
+    out: &mut [T],
+) {
     if matches!(T::DTYPE, DType::Bf16 | DType::F16) {
         let (least, greatest) = (single_from(least), single_to(greatest));
-        if simd.run(KeepBetweenSingle { least, greatest, base, values, out }) {
+        if simd.run(KeepSingle::<_, LIMIT> { least, greatest, base, values, out }) {
             return;
         }
     }
-    simd.run(KeepBetween { least, greatest, base, values, out });
+    simd.run(Keep::<_, LIMIT> { least, greatest, base, values, out });
 }
 
 /// The least `f32` that is no less than the magnitude of a key.
@@ -100,7 +114,7 @@ fn single_to(key: u64) -> f32 {
     if f64::from(nearest) > magnitude { nearest.next_down() } else { nearest }
 }
 
-struct KeepBetween<'a, T> {
+struct Keep<'a, T, const LIMIT: bool> {
     least: u64,
     greatest: u64,
     base: &'a [T],
@@ -108,7 +122,7 @@ struct KeepBetween<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Element> Vectorize for KeepBetween<'_, T> {
+impl<T: Element, const LIMIT: bool> Vectorize for Keep<'_, T, LIMIT> {
     type Output = ();
 
     #[inline(always)]
@@ -116,14 +130,15 @@ impl<T: Element> Vectorize for KeepBetween<'_, T> {
         let (least, greatest) = (self.least as i64, self.greatest as i64);
         for ((out, value), base) in self.out.iter_mut().zip(self.values).zip(self.base) {
             let key = magnitude_key(value.widen() - base.widen()) as i64;
-            *out = if (key >= least) & (key <= greatest) { *value } else { *base };
+            let keep = (key >= least) & (!LIMIT | (key <= greatest));
+            *out = if keep { *value } else { *base };
         }
     }
 }
 
-/// [`KeepBetween`] by way of differences in `f32`; whether all of them are exact, without
+/// [`Keep`] by way of differences in `f32`; whether all of them are exact, without
 /// which the outcome does not count.
-struct KeepBetweenSingle<'a, T> {
+struct KeepSingle<'a, T, const LIMIT: bool> {
     least: f32,
     greatest: f32,
     base: &'a [T],
@@ -131,7 +146,7 @@ struct KeepBetweenSingle<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Element> Vectorize for KeepBetweenSingle<'_, T> {
+impl<T: Element, const LIMIT: bool> Vectorize for KeepSingle<'_, T, LIMIT> {
     type Output = bool;
 
     #[inline(always)]
@@ -141,7 +156,7 @@ impl<T: Element> Vectorize for KeepBetweenSingle<'_, T> {
             let (delta, error) = single_delta(*value, *base);
             errors |= error;
             let magnitude = delta.abs();
-            let keep = (magnitude >= self.least) & (magnitude <= self.greatest);
+            let keep = (magnitude >= self.least) & (!LIMIT | (magnitude <= self.greatest));
             *out = if keep { *value } else { *base };
         }
         errors == 0

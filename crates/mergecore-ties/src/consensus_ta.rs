@@ -5,7 +5,7 @@ use mergecore_kernel::{
     Parameter, ParameterKind, Scope, Step, merge_slices_onto_base,
 };
 
-use crate::elementwise::{Change, Elementwise, LANES};
+use crate::elementwise::{Change, Deltas, Elementwise, LANES};
 
 /// Consensus merging of a task-arithmetic sum, with TALL masks ([arXiv:2405.07813]).
 ///
@@ -132,11 +132,11 @@ struct Agreed {
 
 impl Change for Agreed {
     #[inline(always)]
-    fn change(&self, models: usize, delta: impl Fn(usize) -> [f64; LANES]) -> [f64; LANES] {
-        assert_eq!(models, self.weights.len(), "a weight for each model");
+    fn change<T: Element>(&self, models: Deltas<'_, T>) -> [f64; LANES] {
+        assert_eq!(models.len(), self.weights.len(), "a weight for each model");
         let (mut tau, mut masks) = ([0.0; LANES], [0.0; LANES]);
         for (model, weight) in self.weights.iter().enumerate() {
-            let deltas = delta(model);
+            let deltas = models.of(model);
             for i in 0..LANES {
                 tau[i] += weight * deltas[i];
             }
@@ -144,21 +144,23 @@ impl Change for Agreed {
         // Divided, not multiplied by the inverse: changes of 16-bit weights are often at the
         // very bound of a mask.
         if self.total != 1.0 {
-            tau.iter_mut().for_each(|tau| *tau /= self.total);
+            for tau in &mut tau {
+                *tau /= self.total;
+            }
         }
-        for model in 0..models {
-            let deltas = delta(model);
+        for model in 0..models.len() {
+            let deltas = models.of(model);
             for i in 0..LANES {
                 // A NaN counts, so that it is not hidden.
                 let off = deltas[i].abs() < self.tall_lambda * (tau[i] - deltas[i]).abs();
                 masks[i] += if off { 0.0 } else { 1.0 };
             }
         }
-        std::array::from_fn(
-            |i| {
-                if masks[i] >= self.min_models { self.lambda * tau[i] } else { 0.0 }
-            },
-        )
+        for i in 0..LANES {
+            let kept = if masks[i] >= self.min_models { tau[i] } else { 0.0 };
+            tau[i] = self.lambda * kept;
+        }
+        tau
     }
 }
 

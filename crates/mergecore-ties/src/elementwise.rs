@@ -10,9 +10,30 @@ pub(crate) const LANES: usize = 16;
 
 /// What a method adds to the base. Mark the implementation `#[inline(always)]`.
 pub(crate) trait Change: Send + Sync + 'static {
-    /// The change of some elements, from those of the models: `delta` yields one model's, and
-    /// may be asked for it again.
-    fn change(&self, models: usize, delta: impl Fn(usize) -> [f64; LANES]) -> [f64; LANES];
+    /// The change of some elements, from those of the models.
+    fn change<T: Element>(&self, models: Deltas<'_, T>) -> [f64; LANES];
+}
+
+/// Some elements of each model's changes.
+#[derive(Clone, Copy)]
+pub(crate) struct Deltas<'a, T> {
+    runs: Runs<'a, T>,
+    at: usize,
+    len: usize,
+}
+
+impl<T: Element> Deltas<'_, T> {
+    /// How many models there are.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.runs.models()
+    }
+
+    /// One model's.
+    #[inline(always)]
+    pub(crate) fn of(&self, model: usize) -> [f64; LANES] {
+        self.runs.deltas(model, self.at, self.len)
+    }
 }
 
 /// The base and its models, runs of one length.
@@ -29,10 +50,12 @@ impl<'a, T: Element> Runs<'a, T> {
         Runs { base, models }
     }
 
+    #[inline(always)]
     pub(crate) fn models(&self) -> usize {
         self.models.len()
     }
 
+    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.base.len()
     }
@@ -43,7 +66,29 @@ impl<'a, T: Element> Runs<'a, T> {
         let (mut base, mut values) = ([T::default(); LANES], [T::default(); LANES]);
         base[..len].copy_from_slice(&self.base[at..][..len]);
         values[..len].copy_from_slice(&self.models[model][at..][..len]);
-        std::array::from_fn(|i| values[i].widen() - base[i].widen())
+        let mut deltas = [0.0; LANES];
+        for i in 0..LANES {
+            deltas[i] = values[i].widen() - base[i].widen();
+        }
+        deltas
+    }
+}
+
+/// Work done so many lanes at a time. Mark the implementation `#[inline(always)]`.
+pub(crate) trait Lanewise {
+    /// Does the work on the elements from index `at` on, of which there are `len`.
+    fn lanes(&mut self, at: usize, len: usize);
+
+    /// Does the work on all of `len` elements.
+    #[inline(always)]
+    fn all_lanes(&mut self, len: usize) {
+        let whole = len - len % LANES;
+        for at in (0..whole).step_by(LANES) {
+            self.lanes(at, LANES);
+        }
+        if whole < len {
+            self.lanes(whole, len - whole);
+        }
     }
 }
 
@@ -124,11 +169,11 @@ struct Add<'a, C, T> {
     out: &'a mut [f64],
 }
 
-impl<C: Change, T: Element> Add<'_, C, T> {
+impl<C: Change, T: Element> Lanewise for Add<'_, C, T> {
     #[inline(always)]
     fn lanes(&mut self, at: usize, len: usize) {
         let runs = self.runs;
-        let change = self.change.change(runs.models(), |model| runs.deltas(model, at, len));
+        let change = self.change.change(Deltas { runs, at, len });
         let out = self.out[at..][..len].iter_mut();
         for ((out, base), change) in out.zip(&runs.base[at..]).zip(change) {
             let base = base.widen();
@@ -142,13 +187,7 @@ impl<C: Change, T: Element> Vectorize for Add<'_, C, T> {
 
     #[inline(always)]
     fn vectorize(mut self) {
-        let whole = self.out.len() - self.out.len() % LANES;
-        for at in (0..whole).step_by(LANES) {
-            self.lanes(at, LANES);
-        }
-        if whole < self.out.len() {
-            self.lanes(whole, self.out.len() - whole);
-        }
+        self.all_lanes(self.out.len());
     }
 }
 

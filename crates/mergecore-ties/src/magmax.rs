@@ -5,7 +5,7 @@ use mergecore_kernel::{
     Step, magnitude_key,
 };
 
-use crate::elementwise::{Change, Elementwise, LANES, merge_models};
+use crate::elementwise::{Change, Deltas, Elementwise, LANES, merge_models};
 
 /// MagMax ([arXiv:2407.06322]): each element takes the change, of all models', that is largest
 /// in magnitude, of equal magnitudes the first model's: `base + lambda * d_i`. Base and models
@@ -79,10 +79,10 @@ struct Largest {
 
 impl Change for Largest {
     #[inline(always)]
-    fn change(&self, models: usize, delta: impl Fn(usize) -> [f64; LANES]) -> [f64; LANES] {
+    fn change<T: Element>(&self, models: Deltas<'_, T>) -> [f64; LANES] {
         let (mut largest, mut change) = ([0i64; LANES], [0.0; LANES]);
-        for model in 0..models {
-            let deltas = delta(model);
+        for model in 0..models.len() {
+            let deltas = models.of(model);
             for i in 0..LANES {
                 // Of NaN the key is greater than any number's, so that it is not hidden.
                 let key = magnitude_key(deltas[i]) as i64;
@@ -91,7 +91,10 @@ impl Change for Largest {
                 change[i] = if larger { deltas[i] } else { change[i] };
             }
         }
-        change.map(|change| self.lambda * change)
+        for change in &mut change {
+            *change *= self.lambda;
+        }
+        change
     }
 }
 

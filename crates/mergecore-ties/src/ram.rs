@@ -6,7 +6,7 @@ use mergecore_kernel::{
 };
 
 use crate::consensus_ta::{NOT_NEGATIVE, check_not_negative};
-use crate::elementwise::{Change, Elementwise, LANES, merge_models};
+use crate::elementwise::{Change, Deltas, Elementwise, LANES, merge_models};
 
 /// Reinforced Agent Merging, RAM ([arXiv:2601.13572]): an element that one model changed takes
 /// its change whole, one that several changed the average of their changes. Base and models
@@ -84,17 +84,20 @@ struct Average {
 
 impl Change for Average {
     #[inline(always)]
-    fn change(&self, models: usize, delta: impl Fn(usize) -> [f64; LANES]) -> [f64; LANES] {
+    fn change<T: Element>(&self, models: Deltas<'_, T>) -> [f64; LANES] {
         let (mut sum, mut count) = ([0.0; LANES], [0.0f64; LANES]);
-        for model in 0..models {
-            let deltas = delta(model);
+        for model in 0..models.len() {
+            let deltas = models.of(model);
             for i in 0..LANES {
                 let active = is_active(deltas[i], self.epsilon);
                 sum[i] += if active { deltas[i] } else { 0.0 };
                 count[i] += if active { 1.0 } else { 0.0 };
             }
         }
-        std::array::from_fn(|i| sum[i] / count[i].max(1.0))
+        for i in 0..LANES {
+            sum[i] /= count[i].max(1.0);
+        }
+        sum
     }
 }
 

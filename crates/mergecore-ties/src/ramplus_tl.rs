@@ -2,11 +2,13 @@
 
 use mergecore_kernel::{
     Base, Binding, DefaultValue, Element, Elements, Extent, Inputs, Kernel, KernelError, Method,
-    Order, Parameter, ParameterKind, Scan, Scope, Simd, Step, TILE, Tile, Vectorize,
+    Order, Parameter, ParameterKind, Scan, Scope, Simd, Step, Tile, Vectorize,
 };
 
 use crate::consensus_ta::{NOT_NEGATIVE, check_not_negative};
-use crate::elementwise::{Change, Elementwise, LANES, OverStored, Runs, merge_models, over_stored};
+use crate::elementwise::{
+    Change, Deltas, Elementwise, LANES, Lanewise, OverStored, Runs, merge_models, over_stored,
+};
 use crate::ram::{EPSILON, EPSILON_PARAMETER, is_active};
 
 /// RAM+, tensor-local ([arXiv:2601.13572]): as [`Ram`](crate::Ram), but what one model alone changed is
@@ -80,12 +82,12 @@ struct ScaledAverage {
 
 impl Change for ScaledAverage {
     #[inline(always)]
-    fn change(&self, models: usize, delta: impl Fn(usize) -> [f64; LANES]) -> [f64; LANES] {
+    fn change<T: Element>(&self, models: Deltas<'_, T>) -> [f64; LANES] {
         let (mut sum, mut count) = ([0.0; LANES], [0.0f64; LANES]);
         // Of the last model that changed the element.
         let mut factor = [1.0; LANES];
-        for model in 0..models {
-            let deltas = delta(model);
+        for model in 0..models.len() {
+            let deltas = models.of(model);
             let own = self.factors[model];
             for i in 0..LANES {
                 let active = is_active(deltas[i], self.epsilon);
@@ -94,9 +96,11 @@ impl Change for ScaledAverage {
                 factor[i] = if active { own } else { factor[i] };
             }
         }
-        std::array::from_fn(|i| {
-            if count[i] == 1.0 { sum[i] * factor[i] } else { sum[i] / count[i].max(1.0) }
-        })
+        for i in 0..LANES {
+            let average = sum[i] / count[i].max(1.0);
+            sum[i] = if count[i] == 1.0 { sum[i] * factor[i] } else { average };
+        }
+        sum
     }
 }
 
@@ -176,48 +180,44 @@ impl OverStored for CountStored<'_> {
     type Output = ();
 
     fn over<T: Element>(self, inputs: &[&[T]]) {
-        let CountStored { epsilon, simd, partial } = self;
-        partial.resize(inputs.len() - 1, Changes::default());
-        let mut parts = Vec::with_capacity(inputs.len());
-        // Few enough at a time that they are counted in 32 bits.
-        for at in (0..inputs[0].len()).step_by(TILE) {
-            let len = TILE.min(inputs[0].len() - at);
-            parts.clear();
-            parts.extend(inputs.iter().map(|input| &input[at..][..len]));
-            simd.run(Count { epsilon, runs: Runs::new(&parts), partial });
+        let runs = Runs::new(inputs);
+        let mut found = vec![[[0.0; LANES]; 2]; runs.models()];
+        self.simd.run(Count { epsilon: self.epsilon, runs, found: &mut found });
+        self.partial.resize(runs.models(), Changes::default());
+        for (changes, found) in self.partial.iter_mut().zip(found) {
+            let [all, unique] = found.map(|lanes| lanes.iter().sum::<f64>() as u64);
+            changes.unique += unique;
+            changes.shared += all - unique;
         }
     }
 }
 
+/// Counts in `f64`, in which the changes are compared.
 struct Count<'a, T> {
     epsilon: f64,
     runs: Runs<'a, T>,
-    partial: &'a mut [Changes],
+    /// Of each model, the changes that count, and those of them that no other model made.
+    found: &'a mut [[[f64; LANES]; 2]],
 }
 
-impl<T: Element> Count<'_, T> {
+impl<T: Element> Lanewise for Count<'_, T> {
     #[inline(always)]
     fn lanes(&mut self, at: usize, len: usize) {
-        let active = |model| {
-            let deltas: [f64; LANES] = self.runs.deltas(model, at, len);
-            deltas.map(|delta| u32::from(is_active(delta, self.epsilon)))
-        };
-        let mut count = [0; LANES];
-        for model in 0..self.runs.models() {
-            let active = active(model);
+        let (runs, epsilon) = (self.runs, self.epsilon);
+        let mut count = [0.0; LANES];
+        for model in 0..runs.models() {
+            let deltas = runs.deltas(model, at, len);
             for i in 0..LANES {
-                count[i] += active[i];
+                count[i] += if is_active(deltas[i], epsilon) { 1.0 } else { 0.0 };
             }
         }
-        for (model, changes) in self.partial.iter_mut().enumerate() {
-            let active = active(model);
-            let (mut all, mut unique) = (0, 0);
+        for (model, [all, unique]) in self.found.iter_mut().enumerate() {
+            let deltas = runs.deltas(model, at, len);
             for i in 0..LANES {
-                all += active[i];
-                unique += active[i] & u32::from(count[i] == 1);
+                let active = if is_active(deltas[i], epsilon) { 1.0 } else { 0.0 };
+                all[i] += active;
+                unique[i] += if count[i] == 1.0 { active } else { 0.0 };
             }
-            changes.unique += u64::from(unique);
-            changes.shared += u64::from(all - unique);
         }
     }
 }
@@ -227,14 +227,7 @@ impl<T: Element> Vectorize for Count<'_, T> {
 
     #[inline(always)]
     fn vectorize(mut self) {
-        let len = self.runs.len();
-        let whole = len - len % LANES;
-        for at in (0..whole).step_by(LANES) {
-            self.lanes(at, LANES);
-        }
-        if whole < len {
-            self.lanes(whole, len - whole);
-        }
+        self.all_lanes(self.runs.len());
     }
 }
 

@@ -225,20 +225,20 @@ fn drop_others(cutoff: Cutoff, tile: &mut Tile<'_>) {
     let mut keys = [0; TILE];
     let keys = &mut keys[..tile.len()];
     variance_keys(tile, keys);
-    let (start, simd) = (tile.start(), tile.simd());
+    // Up to here elements of exactly the cutoff's key are kept, from here on not.
+    let len = tile.len() as u64;
+    let middle = cutoff.equal_below.saturating_sub(tile.start()).min(len) as usize;
+    let simd = tile.simd();
     let (base, models) = tile.split_base();
-    let mut dropped = [false; TILE];
-    let dropped = &mut dropped[..base.len()];
-    for ((dropped, key), index) in dropped.iter_mut().zip(keys).zip(start..) {
-        *dropped = !cutoff.keeps(*key, index);
-    }
     for model in models {
-        simd.run(Drop { dropped, base, model });
+        simd.run(Drop { keys, middle, key: cutoff.key, base, model });
     }
 }
 
 struct Drop<'a> {
-    dropped: &'a [bool],
+    keys: &'a [u64],
+    middle: usize,
+    key: u64,
     base: &'a [f64],
     model: &'a mut [f64],
 }
@@ -248,8 +248,15 @@ impl Vectorize for Drop<'_> {
 
     #[inline(always)]
     fn vectorize(self) {
-        for ((value, base), dropped) in self.model.iter_mut().zip(self.base).zip(self.dropped) {
-            *value = if *dropped { *base } else { *value };
+        let Drop { keys, middle, key, base, model } = self;
+        // Keys have 63 bits: signed comparisons do, which more instruction sets have.
+        let key = key.min(i64::MAX as u64) as i64;
+        let (below, above) = model.split_at_mut(middle);
+        for ((value, base), found) in below.iter_mut().zip(base).zip(keys) {
+            *value = if *found as i64 >= key { *value } else { *base };
+        }
+        for ((value, base), found) in above.iter_mut().zip(&base[middle..]).zip(&keys[middle..]) {
+            *value = if *found as i64 > key { *value } else { *base };
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The variance of an element across models, to select by.
 
 use mergecore_kernel::{
-    KernelError, Keys, Order, Scan, Step, TILE, Tile, Vectorize, magnitude_key,
+    Element, Elements, KernelError, Keys, Order, Scan, Simd, Step, Tile, Vectorize, magnitude_key,
 };
+
+use crate::elementwise::{LANES, Lanewise, OverStored, Runs, over_stored};
 
 /// Each element's variance across the models, exactly as the definition computes it: variances
 /// that are equal or nearly so order alike.
@@ -17,55 +19,56 @@ impl Keys for Variances {
 /// Keys that order as the variances do and are above zero: of keys that are zero, a selection
 /// keeps all where it keeps any.
 pub(crate) fn variance_keys(tile: &Tile<'_>, out: &mut [u64]) {
-    tile.simd().run(VarianceKeys { tile, out });
+    let inputs: Vec<&[f64]> = (0..tile.inputs()).map(|index| tile.input(index)).collect();
+    tile.simd().run(VarianceKeys { runs: Runs::new(&inputs), out });
 }
 
-struct VarianceKeys<'a, 'b> {
-    tile: &'a Tile<'b>,
+struct VarianceKeys<'a> {
+    runs: Runs<'a, f64>,
     out: &'a mut [u64],
 }
 
-impl Vectorize for VarianceKeys<'_, '_> {
-    type Output = ();
-
+impl Lanewise for VarianceKeys<'_> {
     #[inline(always)]
-    fn vectorize(self) {
-        let VarianceKeys { tile, out } = self;
-        let (base, models) = (tile.input(0), 1..tile.inputs());
-        let count = models.len() as f64;
-        let (mut means, mut variances) = ([0.0; TILE], [0.0; TILE]);
-        for model in models.clone() {
-            for ((mean, value), base) in means.iter_mut().zip(tile.input(model)).zip(base) {
-                *mean += value - base;
+    fn lanes(&mut self, at: usize, len: usize) {
+        let runs = self.runs;
+        let count = runs.models() as f64;
+        let first = runs.deltas(0, at, len);
+        let (mut means, mut varies) = (first, [0u64; LANES]);
+        for model in 1..runs.models() {
+            let deltas = runs.deltas(model, at, len);
+            for i in 0..LANES {
+                means[i] += deltas[i];
+                varies[i] |= u64::from(deltas[i] != first[i]);
             }
         }
-        means.iter_mut().for_each(|mean| *mean /= count);
-        for model in models {
-            let deltas = tile.input(model).iter().zip(base);
-            for ((variance, mean), (value, base)) in variances.iter_mut().zip(&means).zip(deltas) {
-                let deviation = (value - base) - mean;
-                *variance += deviation * deviation;
+        for mean in &mut means {
+            *mean /= count;
+        }
+        let mut squares = [0.0; LANES];
+        for model in 0..runs.models() {
+            let deltas = runs.deltas(model, at, len);
+            for i in 0..LANES {
+                let deviation = deltas[i] - means[i];
+                squares[i] += deviation * deviation;
             }
         }
-        let mut varies = [false; TILE];
-        mark_varying(tile, &mut varies[..out.len()]);
-        for ((key, variance), varies) in out.iter_mut().zip(variances).zip(varies) {
+        let mut keys = [0; LANES];
+        for i in 0..LANES {
             // Of equal changes the mean may be off by a rounding, and the variance not zero.
-            let variance = if varies { variance / count } else { 0.0 };
-            *key = (magnitude_key(variance) + 1).min(i64::MAX as u64);
+            let variance = if varies[i] == 0 { 0.0 } else { squares[i] / count };
+            keys[i] = (magnitude_key(variance) + 1).min(i64::MAX as u64);
         }
+        self.out[at..][..len].copy_from_slice(&keys[..len]);
     }
 }
 
-/// Marks the elements on which not all models' changes are equal.
-#[inline(always)]
-fn mark_varying(tile: &Tile<'_>, varies: &mut [bool]) {
-    let base = tile.input(0);
-    for model in 2..tile.inputs() {
-        let deltas = tile.input(1).iter().zip(tile.input(model)).zip(base);
-        for (varies, ((first, value), base)) in varies.iter_mut().zip(deltas) {
-            *varies |= first - base != value - base;
-        }
+impl Vectorize for VarianceKeys<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn vectorize(mut self) {
+        self.all_lanes(self.out.len());
     }
 }
 
@@ -99,7 +102,14 @@ where
     }
 
     fn fold(&self, partial: &mut u64, tile: &mut Tile<'_>) {
-        *partial += u64::from(tile.simd().run(Count { tile }));
+        let inputs: Vec<&[f64]> = (0..tile.inputs()).map(|index| tile.input(index)).collect();
+        *partial += tile.simd().run(Count::new(&inputs));
+    }
+
+    fn fold_stored(&self, partial: &mut u64, simd: Simd, _: u64, inputs: &[Elements<'_>]) -> bool {
+        let count = over_stored(inputs, CountStored { simd });
+        *partial += count.unwrap_or(0);
+        count.is_some()
     }
 
     fn combine(&self, total: &mut u64, next: u64) {
@@ -111,17 +121,52 @@ where
     }
 }
 
-struct Count<'a, 'b> {
-    tile: &'a Tile<'b>,
+struct CountStored {
+    simd: Simd,
 }
 
-impl Vectorize for Count<'_, '_> {
-    type Output = u32;
+impl OverStored for CountStored {
+    type Output = u64;
+
+    fn over<T: Element>(self, inputs: &[&[T]]) -> u64 {
+        self.simd.run(Count::new(inputs))
+    }
+}
+
+struct Count<'a, T> {
+    runs: Runs<'a, T>,
+    total: [u64; LANES],
+}
+
+impl<'a, T: Element> Count<'a, T> {
+    fn new(inputs: &'a [&'a [T]]) -> Self {
+        Count { runs: Runs::new(inputs), total: [0; LANES] }
+    }
+}
+
+impl<T: Element> Lanewise for Count<'_, T> {
+    #[inline(always)]
+    fn lanes(&mut self, at: usize, len: usize) {
+        let first = self.runs.deltas(0, at, len);
+        let mut varies = [0u64; LANES];
+        for model in 1..self.runs.models() {
+            let deltas = self.runs.deltas(model, at, len);
+            for i in 0..LANES {
+                varies[i] |= u64::from(deltas[i] != first[i]);
+            }
+        }
+        for (total, varies) in self.total.iter_mut().zip(varies) {
+            *total += varies;
+        }
+    }
+}
+
+impl<T: Element> Vectorize for Count<'_, T> {
+    type Output = u64;
 
     #[inline(always)]
-    fn vectorize(self) -> u32 {
-        let mut varies = [false; TILE];
-        mark_varying(self.tile, &mut varies[..self.tile.len()]);
-        varies.iter().map(|varies| u32::from(*varies)).sum()
+    fn vectorize(mut self) -> u64 {
+        self.all_lanes(self.runs.len());
+        self.total.iter().sum()
     }
 }
