@@ -171,8 +171,11 @@ pub(crate) fn naive_sce(inputs: &[Vec<f64>], params: &Sce) -> Vec<f64> {
         true => vec![1.0 / models as f64; models],
         false => means.iter().map(|mean| mean / total).collect(),
     };
+    // Votes of equal weights cancel whatever the last bits of these.
+    let alike = models <= 2 && weights.iter().all(|weight| *weight == weights[0]);
+    let undecided = params.election.elect == Elect::Weighted && !alike;
     each(inputs, &deltas, |deltas| {
-        if params.election.elect == Elect::Weighted && is_close(deltas, &weights, params.election) {
+        if undecided && is_close(deltas, &weights, params.election) {
             return f64::NAN;
         }
         let (mixed, divisor) = elected_sum(deltas, &weights, params.election);
