@@ -283,7 +283,8 @@ impl Case {
                 Bound { kernel: Box::new(Slerp { t }), expected, gain: 1e3, shows: Vec::new() }
             }
             Merge::Ties => {
-                let params = Ties { weights, densities, normalize, lambda, rescale };
+                let new = Ties::new(weights, densities);
+                let params = Ties { normalize, lambda, rescale, ..new };
                 let expected = (finite || !by_norm).then(|| ties::naive_ties(inputs, &params));
                 Bound { kernel: Box::new(params), expected, gain: gain.max(1.0), shows: vec![true] }
             }

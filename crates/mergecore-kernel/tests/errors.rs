@@ -54,6 +54,15 @@ mod kernel_error {
     }
 
     #[test]
+    fn parameter_pair() {
+        let (parameters, values) = (("density", "epsilon"), (0.9, 0.2));
+        let expected = "their sum must be below 1";
+        let error = KernelError::ParameterPair { parameters, values, expected };
+        let told = "`density` is 0.9 and `epsilon` is 0.2, but their sum must be below 1";
+        assert_eq!(says(error), told);
+    }
+
+    #[test]
     fn interrupted() {
         assert_eq!(says(KernelError::Interrupted), "reading the inputs was broken off");
     }

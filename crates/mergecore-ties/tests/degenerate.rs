@@ -190,6 +190,24 @@ fn sce_of_variances_that_vanish() {
     assert_eq!(changed, (0..10).collect::<Vec<usize>>());
 }
 
+/// Of equal changes the mean may be off by a rounding; they are not selected before changes that
+/// differ, by however little.
+#[test]
+fn sce_of_equal_changes_whose_mean_is_rounded() {
+    assert_ne!([0.1; 10].iter().sum::<f64>() / 10.0, 0.1);
+    let mut inputs = vec![vec![0.0; 40]];
+    for model in 1..=10 {
+        let mut values = vec![0.1; 40];
+        values[20..].fill(1e-20 * f64::from(model));
+        inputs.push(values);
+    }
+    let sce = Sce::new(0.5);
+    let out = merged::<f64>(&*kernels::sce(&sce, 10), &inputs, &[40]);
+    assert_eq!(out, naive_sce(&inputs, &sce));
+    let changed: Vec<usize> = (0..40).filter(|i| out[*i] != 0.0).collect();
+    assert_eq!(changed, (20..30).collect::<Vec<usize>>());
+}
+
 /// A model without a change to itself has a ratio of infinity, or none where epsilon is zero.
 #[test]
 fn ramplus_tl_without_unique_changes() {
