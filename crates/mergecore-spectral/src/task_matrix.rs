@@ -64,8 +64,7 @@ impl Common<'_> {
         if !self.takes_apart(extent) {
             return Ok(self.mean());
         }
-        let counts = self.weights.iter().map(|weight| *weight != 0.0).collect();
-        Ok(Step::scan(AnyChange { counts, whole }))
+        Ok(Step::scan(AnyChange { models: self.weights.len(), whole }))
     }
 
     /// `base + lambda / T * sum(w_i * (m_i - base))`.
@@ -85,8 +84,7 @@ impl Common<'_> {
 /// Looks whether any model differs from the base, which it need not decompose otherwise. Whoever
 /// looks the data through for NaN on the first pass does so before they are decomposed.
 struct AnyChange<W> {
-    /// Which models count, for they have a weight.
-    counts: Vec<bool>,
+    models: usize,
     whole: W,
 }
 
@@ -105,9 +103,8 @@ impl<W: Whole + 'static> Scan for AnyChange<W> {
         if *any {
             return;
         }
-        let (base, models) = tile.split_base();
-        let mut counted = models.zip(&self.counts).filter(|(_, counts)| **counts);
-        *any = counted.any(|(model, _)| model.iter().zip(base).any(|(value, base)| value != base));
+        let (base, mut models) = tile.split_base();
+        *any = models.any(|model| model.iter().zip(base).any(|(value, base)| value != base));
     }
 
     fn fold_stored(&self, any: &mut bool, _: Simd, _: u64, _: &[Elements<'_>]) -> bool {
@@ -121,7 +118,7 @@ impl<W: Whole + 'static> Scan for AnyChange<W> {
     fn finish(self: Box<Self>, any: bool) -> Result<Step, KernelError> {
         match any {
             true => Ok(Step::whole(self.whole)),
-            false => Ok(unchanged(self.counts.len())),
+            false => Ok(unchanged(self.models)),
         }
     }
 }

@@ -83,6 +83,16 @@ fn elements_without_change_are_the_bases() {
 }
 
 #[test]
+fn zeros_without_change_keep_their_sign() {
+    let inputs =
+        [vec![1.0, -0.0, -0.0, 1.0], vec![3.0, -0.0, -0.0, 5.0], vec![3.0, -0.0, -0.0, 1.0]];
+    for kernel in &kernels(&[1.0, 1.0])[..2] {
+        let out = merged::<f64>(&**kernel, &inputs, &[2, 2]);
+        assert_eq!(bits(&out[1..3]), bits(&[-0.0, -0.0]), "{kernel:?} {out:?}");
+    }
+}
+
+#[test]
 fn a_model_without_change_or_weight_keeps_its_share() {
     let inputs = task_vectors(&mut Random(4), Data::Spread, 2, 48);
     let without_change = [inputs[0].clone(), inputs[1].clone(), inputs[0].clone()];
