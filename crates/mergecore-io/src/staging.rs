@@ -513,6 +513,11 @@ impl Drop for StagedDir {
             // Only where nobody has put something else there.
             self.made.iter().for_each(|dir| drop(self.storage.remove_dir(dir)));
         }
+        // A process that somebody is just starting has a copy of all that is open here, which would
+        // hold the lock until it runs another program.
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
     }
 }
 

@@ -419,3 +419,28 @@ fn work_that_is_under_way_is_not_discarded() {
     assert!(matches!(error, IoError::OutputLocked { .. }), "{error}");
     assert!(first.path().join("config.json").exists() && first.journal_path().is_dir());
 }
+
+/// A process that was forked and runs no other program yet has a copy of the lock file.
+#[cfg(unix)]
+#[test]
+fn a_lock_ends_with_its_merge_although_processes_are_started_meanwhile() {
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let dir = dir();
+    let output = dir.path().join("out");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // With a directory to change to, a fork and not a vfork.
+                assert!(Command::new("true").current_dir("/").status().unwrap().success());
+            }
+        });
+        let staged = (0..3000).try_for_each(|_| {
+            StagedDir::resume(&output, false, &Storage::new()).map(|staged| staged.keep())
+        });
+        done.store(true, Ordering::Relaxed);
+        staged.unwrap();
+    });
+}

@@ -127,37 +127,44 @@ fn shapes_of_many_dimensions_and_of_none() {
     });
 }
 
-/// Each was looked for among all tensors, or compared with them.
+/// Heads were looked for among all tensors, taken out of a list of all, or compared with every
+/// embedding, one by one.
 #[test]
 fn as_many_heads_as_there_is_room_for() {
-    let many = |part: &str| {
+    let many = |part: &str, row: usize| {
         let name = |i| format!("{part}.{i}.weight");
-        (0..100_000).map(|i| (name(i), Tensor::of(DType::F32, &[0, 2], &[]))).collect::<Model>()
+        let tensors = (0..100_000).map(|i| (name(i), Tensor::of(DType::F32, &[0, row], &[])));
+        tensors.chain(llama(2, 1.0)).collect::<Model>()
     };
-    let (mut heads, mut embeddings) = (many("lm_head"), many("embed"));
-    heads.append(&mut llama(2, 1.0));
-    embeddings.append(&mut llama(2, 1.0));
-    let mut tied = llama_config(2);
-    (tied["tie_word_embeddings"], tied["vocab_size"]) = (json!(true), json!(7));
+    let (heads, embeddings) = (many("lm_head", 2), many("embed", 3));
+    let both = heads.clone().into_iter().chain(embeddings.clone()).collect();
+    let (mut tied, mut vocabulary) = (llama_config(2), llama_config(2));
+    tied["tie_word_embeddings"] = json!(true);
+    vocabulary["vocab_size"] = json!(7); // which no tensor has
     let folder = Folder::new();
     folder.write("heads", &llama_config(2), &heads);
     folder.write("embeddings", &tied, &embeddings);
-    let recipe = |base: &str, model: &str| {
-        let parameters = "parameters: {weight: 1}";
+    folder.write("both", &vocabulary, &both);
+    let whole = |base: &str, model: &str| {
         format!(
-            "{{merge_method: task_arithmetic, {parameters}, base_model: DIR/{base}, models: [{{model: DIR/{model}}}]}}"
+            "{{merge_method: task_arithmetic, parameters: {{weight: 1}}, base_model: DIR/{base}, models: [{{model: DIR/{model}}}]}}"
         )
     };
-    soon(move || {
-        for (base, model) in [("heads", "embeddings"), ("embeddings", "heads")] {
-            let config = folder.recipe(&recipe(base, model)).unwrap();
-            let error = mergecore::plan(&config, &MergeOptions::default()).unwrap_err().to_string();
-            assert!(error.contains("` is in `"), "{}", error.lines().nth(1).unwrap_or(&error));
+    let stacked = "{merge_method: passthrough, slices: [{sources: [{model: DIR/embeddings, layer_range: [0, 2]}]}, {sources: [{model: DIR/heads, layer_range: [0, 2]}]}]}";
+    for (recipe, tensors) in [
+        (whole("heads", "embeddings"), None),
+        (whole("embeddings", "heads"), None),
+        (stacked.to_owned(), None),
+        (whole("both", "both"), Some(200_007)),
+    ] {
+        let config = folder.recipe(&recipe).unwrap();
+        let planned = soon(move || mergecore::plan(&config, &MergeOptions::default()));
+        match (planned, tensors) {
+            (Ok(plan), Some(tensors)) => assert_eq!(plan.tensors().len(), tensors),
+            (Err(error), None) => assert!(error.lines()[0].contains("` is in `"), "{recipe}"),
+            (other, _) => panic!("{recipe}: {:?}", other.map(|plan| plan.tensors().len())),
         }
-        let config = folder.recipe(&recipe("heads", "heads")).unwrap();
-        let plan = mergecore::plan(&config, &MergeOptions::default()).unwrap();
-        assert_eq!(plan.tensors().len(), 100_007);
-    });
+    }
 }
 
 /// Names of tensors become parts of a header and never of a path.
