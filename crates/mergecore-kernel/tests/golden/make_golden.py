@@ -494,6 +494,9 @@ def adaptive_cases():
     def fusion(inputs, note=None):
         base, other = inputs
         out = ref.arcee_fusion(base, other)
+        # What rounding errors in the divergence decide is no definition.
+        precise = ref.arcee_fusion(base.astype(np.longdouble), other.astype(np.longdouble))
+        assert ((out == base) == (precise == base)).all(), note
         return case("arcee_fusion", inputs, out, note=note)
 
     for shape in SHAPES + [(64, 33), (3, 7, 20), (2, 2, 9, 11), (2,), (3,), (4,), (2, 2), (1, 300)]:
@@ -503,7 +506,7 @@ def adaptive_cases():
     base, other = spread(1, (6, 50))
     yield fusion([base, base], "equal models")
     yield fusion([base, np.where(np.arange(6)[:, None] == 2, other, base)], "one row changed")
-    yield fusion([base, stored(base + 1e-9 * rng.normal(size=base.shape), 2)], "hardly any change")
+    yield fusion([base, stored(base + 1e-4 * rng.normal(size=base.shape), 2)], "hardly any change")
     yield fusion([0 * base, 0 * base + 0.5], "changes that leave the softmax as it is")
     yield fusion([base, stored(3e4 * other, 2)], "one element takes all of a row")
 
