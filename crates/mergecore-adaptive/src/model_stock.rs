@@ -2,7 +2,7 @@
 
 use mergecore_kernel::{
     Apply, Base, Binding, Combination, DefaultValue, Element, Extent, GramScan, Inputs, Kernel,
-    KernelError, Method, Parameter, ParameterKind, Scope, Step, Tile, Vectorize, dot, merge_slices,
+    KernelError, Method, Parameter, ParameterKind, Scope, Step, Tile, Vectorize, dot, merge_models,
 };
 
 /// Model Stock ([arXiv:2403.19522]): between the base and the models' mean, the nearer to the
@@ -170,8 +170,7 @@ pub fn model_stock_slices<T: Element>(
     out: &mut [T],
 ) -> Result<(), KernelError> {
     let kernel = ModelStockKernel { models: models.len(), filter_wise: params.filter_wise };
-    let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
-    merge_slices(&kernel, &inputs, shape, out)
+    merge_models(&kernel, base, models, shape, out)
 }
 
 /// Merges arrays of one shape, which is also the result's; one rounding to their type.
@@ -195,8 +194,7 @@ pub fn model_stock<T: Element, D: mergecore_kernel::ndarray::Dimension>(
     params: &ModelStock,
 ) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
     let kernel = ModelStockKernel { models: models.len(), filter_wise: params.filter_wise };
-    let inputs: Vec<_> = std::iter::once(base).chain(models.iter().cloned()).collect();
-    mergecore_kernel::merge_arrays(&kernel, &inputs)
+    mergecore_kernel::merge_model_arrays(&kernel, base, models)
 }
 
 /// `model_stock` as recipes name it.

@@ -95,6 +95,11 @@ impl Dare {
         Ok(kept.into_iter().map(|kept| kept != 0.0).collect())
     }
 
+    /// With or without sign election.
+    pub(crate) fn kernel(&self, elects: bool) -> DareKernel {
+        DareKernel { params: self.clone(), elects }
+    }
+
     fn vectors(&self, elects: bool) -> TaskVectors {
         TaskVectors {
             weights: self.weights.clone(),
@@ -132,17 +137,6 @@ impl Kernel for DareKernel {
     }
 }
 
-fn merge_with<T: Element>(
-    elects: bool,
-    base: &[T],
-    models: &[&[T]],
-    params: &Dare,
-    out: &mut [T],
-) -> Result<(), KernelError> {
-    let kernel = DareKernel { params: params.clone(), elects };
-    merge_slices_onto_base(&kernel, &params.weights, base, models, out)
-}
-
 /// Drops, rescales and adds: `base + lambda * sum(w_i * d_i)`, over slices of
 /// equal length, one rounding to the output's type.
 ///
@@ -165,7 +159,7 @@ pub fn dare_linear_slices<T: Element>(
     params: &Dare,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    merge_with(false, base, models, params, out)
+    merge_slices_onto_base(&params.kernel(false), &params.weights, base, models, out)
 }
 
 /// Drops, rescales, elects a sign for each element and adds the models that
@@ -190,70 +184,53 @@ pub fn dare_ties_slices<T: Element>(
     params: &Dare,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    merge_with(true, base, models, params, out)
+    merge_slices_onto_base(&params.kernel(true), &params.weights, base, models, out)
 }
 
+/// [`dare_linear_slices`] over arrays of one shape.
+///
+/// # Errors
+/// Shapes that differ, and as there.
+///
+/// ```
+/// use mergecore_dare::{Dare, dare_linear};
+/// use mergecore_kernel::ndarray::array;
+///
+/// let (base, model) = (array![1.0f32, 1.0], array![2.0f32, 2.0]);
+/// let out = dare_linear(base.view(), &[model.view()], &Dare::new([1.0], [0.5], 3))?;
+/// assert!(out.iter().all(|x| *x == 1.0 || *x == 3.0));
+/// # Ok::<(), mergecore_dare::KernelError>(())
+/// ```
 #[cfg(feature = "ndarray")]
-mod arrays {
-    use mergecore_kernel::ndarray::{Array, ArrayView, Dimension};
-    use mergecore_kernel::{Element, KernelError, merge_arrays_onto_base};
-
-    use super::{Dare, DareKernel};
-
-    fn merge_with<T: Element, D: Dimension>(
-        elects: bool,
-        base: ArrayView<'_, T, D>,
-        models: &[ArrayView<'_, T, D>],
-        params: &Dare,
-    ) -> Result<Array<T, D>, KernelError> {
-        let kernel = DareKernel { params: params.clone(), elects };
-        merge_arrays_onto_base(&kernel, &params.weights, base, models)
-    }
-
-    /// [`dare_linear_slices`](super::dare_linear_slices) over arrays of one shape.
-    ///
-    /// # Errors
-    /// Shapes that differ, and as there.
-    ///
-    /// ```
-    /// use mergecore_dare::{Dare, dare_linear};
-    /// use mergecore_kernel::ndarray::array;
-    ///
-    /// let (base, model) = (array![1.0f32, 1.0], array![2.0f32, 2.0]);
-    /// let out = dare_linear(base.view(), &[model.view()], &Dare::new([1.0], [0.5], 3))?;
-    /// assert!(out.iter().all(|x| *x == 1.0 || *x == 3.0));
-    /// # Ok::<(), mergecore_dare::KernelError>(())
-    /// ```
-    pub fn dare_linear<T: Element, D: Dimension>(
-        base: ArrayView<'_, T, D>,
-        models: &[ArrayView<'_, T, D>],
-        params: &Dare,
-    ) -> Result<Array<T, D>, KernelError> {
-        merge_with(false, base, models, params)
-    }
-
-    /// [`dare_ties_slices`](super::dare_ties_slices) over arrays of one shape.
-    ///
-    /// # Errors
-    /// Shapes that differ, and as there.
-    ///
-    /// ```
-    /// use mergecore_dare::{Dare, dare_ties};
-    /// use mergecore_kernel::ndarray::array;
-    ///
-    /// let (base, a, b) = (array![0.0f32], array![1.0f32], array![-2.0f32]);
-    /// let out = dare_ties(base.view(), &[a.view(), b.view()], &Dare::new([1.0, 1.0], [1.0, 1.0], 3))?;
-    /// assert_eq!(out, array![-2.0]);
-    /// # Ok::<(), mergecore_dare::KernelError>(())
-    /// ```
-    pub fn dare_ties<T: Element, D: Dimension>(
-        base: ArrayView<'_, T, D>,
-        models: &[ArrayView<'_, T, D>],
-        params: &Dare,
-    ) -> Result<Array<T, D>, KernelError> {
-        merge_with(true, base, models, params)
-    }
+pub fn dare_linear<T: Element, D: mergecore_kernel::ndarray::Dimension>(
+    base: mergecore_kernel::ndarray::ArrayView<'_, T, D>,
+    models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
+    params: &Dare,
+) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
+    let kernel = params.kernel(false);
+    mergecore_kernel::merge_arrays_onto_base(&kernel, &params.weights, base, models)
 }
 
+/// [`dare_ties_slices`] over arrays of one shape.
+///
+/// # Errors
+/// Shapes that differ, and as there.
+///
+/// ```
+/// use mergecore_dare::{Dare, dare_ties};
+/// use mergecore_kernel::ndarray::array;
+///
+/// let (base, a, b) = (array![0.0f32], array![1.0f32], array![-2.0f32]);
+/// let out = dare_ties(base.view(), &[a.view(), b.view()], &Dare::new([1.0, 1.0], [1.0, 1.0], 3))?;
+/// assert_eq!(out, array![-2.0]);
+/// # Ok::<(), mergecore_dare::KernelError>(())
+/// ```
 #[cfg(feature = "ndarray")]
-pub use arrays::{dare_linear, dare_ties};
+pub fn dare_ties<T: Element, D: mergecore_kernel::ndarray::Dimension>(
+    base: mergecore_kernel::ndarray::ArrayView<'_, T, D>,
+    models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
+    params: &Dare,
+) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
+    let kernel = params.kernel(true);
+    mergecore_kernel::merge_arrays_onto_base(&kernel, &params.weights, base, models)
+}

@@ -132,6 +132,11 @@ impl Della {
         MagPrune::new(self.stream, &self.densities, &self.epsilons)
     }
 
+    /// With or without sign election.
+    pub(crate) fn kernel(&self, elects: bool) -> DellaKernel {
+        DellaKernel { params: self.clone(), elects }
+    }
+
     fn vectors(&self, elects: bool) -> TaskVectors {
         TaskVectors {
             weights: self.weights.clone(),
@@ -185,20 +190,6 @@ impl Kernel for DellaKernel {
     }
 }
 
-fn merge_with<T: Element>(
-    elects: bool,
-    base: &[T],
-    models: &[&[T]],
-    shape: &[usize],
-    params: &Della,
-    out: &mut [T],
-) -> Result<(), KernelError> {
-    let kernel = DellaKernel { params: params.clone(), elects };
-    KernelError::check_count("weight", &params.weights, models.len())?;
-    let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
-    merge_slices(&kernel, &inputs, shape, out)
-}
-
 /// Drops, rescales and adds: `base + lambda * sum(w_i * d_i)`, over slices of one tensor of
 /// this shape each in row-major order, one rounding to the output's type.
 ///
@@ -223,7 +214,8 @@ pub fn della_linear_slices<T: Element>(
     params: &Della,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    merge_with(false, base, models, shape, params, out)
+    KernelError::check_count("weight", &params.weights, models.len())?;
+    merge_models(&params.kernel(false), base, models, shape, out)
 }
 
 /// Drops, rescales, elects a sign for each element and adds the models that agree, over slices
@@ -249,71 +241,55 @@ pub fn della_slices<T: Element>(
     params: &Della,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    merge_with(true, base, models, shape, params, out)
+    KernelError::check_count("weight", &params.weights, models.len())?;
+    merge_models(&params.kernel(true), base, models, shape, out)
 }
 
+/// [`della_linear_slices`] over arrays of one shape.
+///
+/// # Errors
+/// Shapes that differ, and as there.
+///
+/// ```
+/// use mergecore_dare::{Della, della_linear};
+/// use mergecore_kernel::ndarray::array;
+///
+/// let (base, model) = (array![[1.0f32, 1.0]], array![[2.0f32, 3.0]]);
+/// let params = Della { rescale: None, ..Della::linear([1.0], [0.5], 3) };
+/// let out = della_linear(base.view(), &[model.view()], &params)?;
+/// assert!(out.iter().all(|x| [1.0, 2.0, 3.0].contains(x)));
+/// # Ok::<(), mergecore_dare::KernelError>(())
+/// ```
 #[cfg(feature = "ndarray")]
-mod arrays {
-    use mergecore_kernel::ndarray::{Array, ArrayView, Dimension};
-    use mergecore_kernel::{Element, KernelError, merge_arrays_onto_base};
-
-    use super::{Della, DellaKernel};
-
-    fn merge_with<T: Element, D: Dimension>(
-        elects: bool,
-        base: ArrayView<'_, T, D>,
-        models: &[ArrayView<'_, T, D>],
-        params: &Della,
-    ) -> Result<Array<T, D>, KernelError> {
-        let kernel = DellaKernel { params: params.clone(), elects };
-        merge_arrays_onto_base(&kernel, &params.weights, base, models)
-    }
-
-    /// [`della_linear_slices`](super::della_linear_slices) over arrays of one shape.
-    ///
-    /// # Errors
-    /// Shapes that differ, and as there.
-    ///
-    /// ```
-    /// use mergecore_dare::{Della, della_linear};
-    /// use mergecore_kernel::ndarray::array;
-    ///
-    /// let (base, model) = (array![[1.0f32, 1.0]], array![[2.0f32, 3.0]]);
-    /// let params = Della { rescale: None, ..Della::linear([1.0], [0.5], 3) };
-    /// let out = della_linear(base.view(), &[model.view()], &params)?;
-    /// assert!(out.iter().all(|x| [1.0, 2.0, 3.0].contains(x)));
-    /// # Ok::<(), mergecore_dare::KernelError>(())
-    /// ```
-    pub fn della_linear<T: Element, D: Dimension>(
-        base: ArrayView<'_, T, D>,
-        models: &[ArrayView<'_, T, D>],
-        params: &Della,
-    ) -> Result<Array<T, D>, KernelError> {
-        merge_with(false, base, models, params)
-    }
-
-    /// [`della_slices`](super::della_slices) over arrays of one shape.
-    ///
-    /// # Errors
-    /// Shapes that differ, and as there.
-    ///
-    /// ```
-    /// use mergecore_dare::{Della, della};
-    /// use mergecore_kernel::ndarray::array;
-    ///
-    /// let (base, a, b) = (array![0.0f32], array![1.0f32], array![-2.0f32]);
-    /// let params = Della::new([1.0, 1.0], [1.0, 1.0], 3);
-    /// assert_eq!(della(base.view(), &[a.view(), b.view()], &params)?, array![-2.0]);
-    /// # Ok::<(), mergecore_dare::KernelError>(())
-    /// ```
-    pub fn della<T: Element, D: Dimension>(
-        base: ArrayView<'_, T, D>,
-        models: &[ArrayView<'_, T, D>],
-        params: &Della,
-    ) -> Result<Array<T, D>, KernelError> {
-        merge_with(true, base, models, params)
-    }
+pub fn della_linear<T: Element, D: mergecore_kernel::ndarray::Dimension>(
+    base: mergecore_kernel::ndarray::ArrayView<'_, T, D>,
+    models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
+    params: &Della,
+) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
+    let kernel = params.kernel(false);
+    mergecore_kernel::merge_arrays_onto_base(&kernel, &params.weights, base, models)
 }
 
+/// [`della_slices`] over arrays of one shape.
+///
+/// # Errors
+/// Shapes that differ, and as there.
+///
+/// ```
+/// use mergecore_dare::{Della, della};
+/// use mergecore_kernel::ndarray::array;
+///
+/// let (base, a, b) = (array![0.0f32], array![1.0f32], array![-2.0f32]);
+/// let params = Della::new([1.0, 1.0], [1.0, 1.0], 3);
+/// assert_eq!(della(base.view(), &[a.view(), b.view()], &params)?, array![-2.0]);
+/// # Ok::<(), mergecore_dare::KernelError>(())
+/// ```
 #[cfg(feature = "ndarray")]
-pub use arrays::{della, della_linear};
+pub fn della<T: Element, D: mergecore_kernel::ndarray::Dimension>(
+    base: mergecore_kernel::ndarray::ArrayView<'_, T, D>,
+    models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
+    params: &Della,
+) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
+    let kernel = params.kernel(true);
+    mergecore_kernel::merge_arrays_onto_base(&kernel, &params.weights, base, models)
+}

@@ -399,8 +399,10 @@ impl StagedDir {
     pub fn commit(self) -> Result<(), IoError> {
         self.keep();
         sync_tree(&self.storage, &self.new)?;
-        // Since the merge began, somebody may have put there what is not to be deleted.
-        check_output(&self.storage, &self.output, self.overwrite)?;
+        if self.overwrite {
+            // Since the merge began, somebody may have put there what is not to be deleted.
+            check_output(&self.storage, &self.output, true)?;
+        }
         let old = self.move_into_place().map_err(|source| IoError::Commit {
             path: self.output.clone(),
             staging: self.new.clone(),

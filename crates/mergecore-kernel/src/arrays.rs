@@ -95,6 +95,38 @@ pub fn merge_arrays_onto_base<T: Element, D: Dimension>(
     models: &[ArrayView<'_, T, D>],
 ) -> Result<Array<T, D>, KernelError> {
     KernelError::check_count("weight", weights, models.len())?;
+    merge_model_arrays(kernel, base, models)
+}
+
+/// [`merge_arrays`] with the base given apart, which is the first input.
+///
+/// # Errors
+/// As [`merge_arrays`].
+///
+/// # Panics
+/// As [`merge_arrays`].
+///
+/// ```
+/// use mergecore_kernel::merge_model_arrays;
+/// use mergecore_kernel::ndarray::array;
+/// # use mergecore_kernel::{Combination, Extent, Kernel, KernelError, Step};
+///
+/// # #[derive(Debug)]
+/// # struct Mean;
+/// # impl Kernel for Mean {
+/// #     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+/// #         Ok(Step::apply(Combination::average(vec![0.5, 0.5])))
+/// #     }
+/// # }
+/// let (base, model) = (array![1.0f32], array![3.0f32]);
+/// assert_eq!(merge_model_arrays(&Mean, base.view(), &[model.view()])?, array![2.0]);
+/// # Ok::<(), KernelError>(())
+/// ```
+pub fn merge_model_arrays<T: Element, D: Dimension>(
+    kernel: &dyn Kernel,
+    base: ArrayView<'_, T, D>,
+    models: &[ArrayView<'_, T, D>],
+) -> Result<Array<T, D>, KernelError> {
     let inputs: Vec<_> = std::iter::once(base).chain(models.iter().cloned()).collect();
     merge_arrays(kernel, &inputs)
 }

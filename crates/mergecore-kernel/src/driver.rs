@@ -484,8 +484,42 @@ pub fn merge_slices_onto_base<T: Element>(
     out: &mut [T],
 ) -> Result<(), KernelError> {
     KernelError::check_count("weight", weights, models.len())?;
+    merge_models(kernel, base, models, &[out.len()], out)
+}
+
+/// [`merge_slices`] with the base given apart, which is the first input.
+///
+/// # Errors
+/// As [`merge_slices`].
+///
+/// # Panics
+/// As [`merge_slices`].
+///
+/// ```
+/// # use mergecore_kernel::{Combination, Extent, Kernel, KernelError, Step};
+/// use mergecore_kernel::merge_models;
+///
+/// # #[derive(Debug)]
+/// # struct Mean;
+/// # impl Kernel for Mean {
+/// #     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+/// #         Ok(Step::apply(Combination::average(vec![0.5, 0.5])))
+/// #     }
+/// # }
+/// let (base, model, mut out) = ([1.0f32, 2.0], [3.0f32, 6.0], [0.0; 2]);
+/// merge_models(&Mean, &base, &[&model], &[1, 2], &mut out)?;
+/// assert_eq!(out, [2.0, 4.0]);
+/// # Ok::<(), KernelError>(())
+/// ```
+pub fn merge_models<T: Element, O: Element>(
+    kernel: &dyn Kernel,
+    base: &[T],
+    models: &[&[T]],
+    shape: &[usize],
+    out: &mut [O],
+) -> Result<(), KernelError> {
     let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
-    merge_slices(kernel, &inputs, &[out.len()], out)
+    merge_slices(kernel, &inputs, shape, out)
 }
 
 fn scan_all(

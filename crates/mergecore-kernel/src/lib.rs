@@ -20,11 +20,11 @@ mod survey;
 mod tile;
 
 #[cfg(feature = "ndarray")]
-pub use arrays::{merge_arrays, merge_arrays_onto_base};
+pub use arrays::{merge_arrays, merge_arrays_onto_base, merge_model_arrays};
 pub use combine::Combination;
 pub use deltas::{Consensus, Elect, Election, KeepAll, Prune, Rescale, TaskVectors};
 pub use driver::{
-    TensorSlices, Worker, blocks, merge_slices, merge_slices_onto_base, merge_tensors,
+    TensorSlices, Worker, blocks, merge_models, merge_slices, merge_slices_onto_base, merge_tensors,
 };
 pub use element_wise::ElementWise;
 pub use error::KernelError;

@@ -5,7 +5,7 @@ use faer::Mat;
 use mergecore_kernel::{
     Apply, BLOCK, Combination, DefaultValue, Element, Elements, Extent, KeepAll, Kernel,
     KernelError, Order, Parameter, ParameterKind, ReadInputs, Scan, Scope, Simd, Step, TaskVectors,
-    Tile, Whole, merge_slices,
+    Tile, Whole, merge_models,
 };
 
 /// `weight`, which both methods' papers do without.
@@ -253,6 +253,5 @@ pub(crate) fn merge_onto_base<T: Element>(
     out: &mut [T],
 ) -> Result<(), KernelError> {
     KernelError::check_count("weight", weights, models.len())?;
-    let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
-    merge_slices(kernel, &inputs, shape, out)
+    merge_models(kernel, base, models, shape, out)
 }

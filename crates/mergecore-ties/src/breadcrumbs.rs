@@ -78,6 +78,11 @@ impl Breadcrumbs {
         Breadcrumbs { weights, densities, gammas: gammas.into(), ..Breadcrumbs::default() }
     }
 
+    /// With or without sign election.
+    pub(crate) fn kernel(&self, elects: bool) -> BreadcrumbsKernel {
+        BreadcrumbsKernel { params: self.clone(), elects }
+    }
+
     fn vectors(&self, elects: bool) -> TaskVectors {
         TaskVectors {
             weights: self.weights.clone(),
@@ -142,17 +147,6 @@ impl Kernel for BreadcrumbsKernel {
     }
 }
 
-fn merge_with<T: Element>(
-    elects: bool,
-    base: &[T],
-    models: &[&[T]],
-    params: &Breadcrumbs,
-    out: &mut [T],
-) -> Result<(), KernelError> {
-    let kernel = BreadcrumbsKernel { params: params.clone(), elects };
-    merge_slices_onto_base(&kernel, &params.weights, base, models, out)
-}
-
 /// Masks and adds: `base + lambda * sum(w_i * d_i)`, over slices of equal length, one rounding
 /// to the output's type.
 ///
@@ -175,7 +169,7 @@ pub fn breadcrumbs_slices<T: Element>(
     params: &Breadcrumbs,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    merge_with(false, base, models, params, out)
+    merge_slices_onto_base(&params.kernel(false), &params.weights, base, models, out)
 }
 
 /// Masks, elects a sign for each element and adds the models that agree, over slices of equal
@@ -202,74 +196,57 @@ pub fn breadcrumbs_ties_slices<T: Element>(
     params: &Breadcrumbs,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    merge_with(true, base, models, params, out)
+    merge_slices_onto_base(&params.kernel(true), &params.weights, base, models, out)
 }
 
+/// [`breadcrumbs_slices`] over arrays of one shape.
+///
+/// # Errors
+/// Shapes that differ, and as there.
+///
+/// ```
+/// use mergecore_kernel::ndarray::array;
+/// use mergecore_ties::{Breadcrumbs, breadcrumbs};
+///
+/// let (base, model) = (array![[0.0f32, 0.0, 0.0]], array![[1.0f32, 9.0, 2.0]]);
+/// let params = Breadcrumbs::new([1.0], [0.34], [0.34]);
+/// assert_eq!(breadcrumbs(base.view(), &[model.view()], &params)?, array![[0.0, 0.0, 2.0]]);
+/// # Ok::<(), mergecore_ties::KernelError>(())
+/// ```
 #[cfg(feature = "ndarray")]
-mod arrays {
-    use mergecore_kernel::ndarray::{Array, ArrayView, Dimension};
-    use mergecore_kernel::{Element, KernelError, merge_arrays_onto_base};
-
-    use super::{Breadcrumbs, BreadcrumbsKernel};
-
-    fn merge_with<T: Element, D: Dimension>(
-        elects: bool,
-        base: ArrayView<'_, T, D>,
-        models: &[ArrayView<'_, T, D>],
-        params: &Breadcrumbs,
-    ) -> Result<Array<T, D>, KernelError> {
-        let kernel = BreadcrumbsKernel { params: params.clone(), elects };
-        merge_arrays_onto_base(&kernel, &params.weights, base, models)
-    }
-
-    /// [`breadcrumbs_slices`](super::breadcrumbs_slices) over arrays of one shape.
-    ///
-    /// # Errors
-    /// Shapes that differ, and as there.
-    ///
-    /// ```
-    /// use mergecore_kernel::ndarray::array;
-    /// use mergecore_ties::{Breadcrumbs, breadcrumbs};
-    ///
-    /// let (base, model) = (array![[0.0f32, 0.0, 0.0]], array![[1.0f32, 9.0, 2.0]]);
-    /// let params = Breadcrumbs::new([1.0], [0.34], [0.34]);
-    /// assert_eq!(breadcrumbs(base.view(), &[model.view()], &params)?, array![[0.0, 0.0, 2.0]]);
-    /// # Ok::<(), mergecore_ties::KernelError>(())
-    /// ```
-    pub fn breadcrumbs<T: Element, D: Dimension>(
-        base: ArrayView<'_, T, D>,
-        models: &[ArrayView<'_, T, D>],
-        params: &Breadcrumbs,
-    ) -> Result<Array<T, D>, KernelError> {
-        merge_with(false, base, models, params)
-    }
-
-    /// [`breadcrumbs_ties_slices`](super::breadcrumbs_ties_slices) over arrays of one shape.
-    ///
-    /// # Errors
-    /// Shapes that differ, and as there.
-    ///
-    /// ```
-    /// use mergecore_kernel::ndarray::array;
-    /// use mergecore_ties::{Breadcrumbs, breadcrumbs_ties};
-    ///
-    /// let (base, a, b) = (array![0.0f32], array![1.0f32], array![-2.0f32]);
-    /// let params = Breadcrumbs::new([1.0, 1.0], [1.0, 1.0], [0.0, 0.0]);
-    /// let merged = breadcrumbs_ties(base.view(), &[a.view(), b.view()], &params)?;
-    /// assert_eq!(merged, array![-2.0]);
-    /// # Ok::<(), mergecore_ties::KernelError>(())
-    /// ```
-    pub fn breadcrumbs_ties<T: Element, D: Dimension>(
-        base: ArrayView<'_, T, D>,
-        models: &[ArrayView<'_, T, D>],
-        params: &Breadcrumbs,
-    ) -> Result<Array<T, D>, KernelError> {
-        merge_with(true, base, models, params)
-    }
+pub fn breadcrumbs<T: Element, D: mergecore_kernel::ndarray::Dimension>(
+    base: mergecore_kernel::ndarray::ArrayView<'_, T, D>,
+    models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
+    params: &Breadcrumbs,
+) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
+    let kernel = params.kernel(false);
+    mergecore_kernel::merge_arrays_onto_base(&kernel, &params.weights, base, models)
 }
 
+/// [`breadcrumbs_ties_slices`] over arrays of one shape.
+///
+/// # Errors
+/// Shapes that differ, and as there.
+///
+/// ```
+/// use mergecore_kernel::ndarray::array;
+/// use mergecore_ties::{Breadcrumbs, breadcrumbs_ties};
+///
+/// let (base, a, b) = (array![0.0f32], array![1.0f32], array![-2.0f32]);
+/// let params = Breadcrumbs::new([1.0, 1.0], [1.0, 1.0], [0.0, 0.0]);
+/// let merged = breadcrumbs_ties(base.view(), &[a.view(), b.view()], &params)?;
+/// assert_eq!(merged, array![-2.0]);
+/// # Ok::<(), mergecore_ties::KernelError>(())
+/// ```
 #[cfg(feature = "ndarray")]
-pub use arrays::{breadcrumbs, breadcrumbs_ties};
+pub fn breadcrumbs_ties<T: Element, D: mergecore_kernel::ndarray::Dimension>(
+    base: mergecore_kernel::ndarray::ArrayView<'_, T, D>,
+    models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
+    params: &Breadcrumbs,
+) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
+    let kernel = params.kernel(true);
+    mergecore_kernel::merge_arrays_onto_base(&kernel, &params.weights, base, models)
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,7 @@
 //! Applies that compute an element from the base's and the models' there and nothing else.
 
 use mergecore_kernel::{
-    Apply, Element, Elements, ElementsMut, KernelError, Losses, Simd, TILE, Tile, Vectorize,
-    merge_slices,
+    Apply, Element, Elements, ElementsMut, Losses, Simd, TILE, Tile, Vectorize,
 };
 
 /// Elements computed at once, whatever the number of models.
@@ -189,26 +188,4 @@ impl<C: Change, T: Element> Vectorize for Add<'_, C, T> {
     fn vectorize(mut self) {
         self.all_lanes(self.out.len());
     }
-}
-
-/// Merges slices onto a base by a method that has no parameter of each model.
-pub(crate) fn merge_models<T: Element>(
-    kernel: &dyn mergecore_kernel::Kernel,
-    base: &[T],
-    models: &[&[T]],
-    out: &mut [T],
-) -> Result<(), KernelError> {
-    let inputs: Vec<&[T]> = std::iter::once(base).chain(models.iter().copied()).collect();
-    merge_slices(kernel, &inputs, &[out.len()], out)
-}
-
-/// As [`merge_models`], arrays.
-#[cfg(feature = "ndarray")]
-pub(crate) fn merge_model_arrays<T: Element, D: mergecore_kernel::ndarray::Dimension>(
-    kernel: &dyn mergecore_kernel::Kernel,
-    base: mergecore_kernel::ndarray::ArrayView<'_, T, D>,
-    models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
-) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
-    let inputs: Vec<_> = std::iter::once(base).chain(models.iter().cloned()).collect();
-    mergecore_kernel::merge_arrays(kernel, &inputs)
 }

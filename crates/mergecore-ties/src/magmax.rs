@@ -2,10 +2,10 @@
 
 use mergecore_kernel::{
     Base, Binding, Combination, Element, Extent, Inputs, Kernel, KernelError, Method, Parameter,
-    Step, magnitude_key,
+    Step, magnitude_key, merge_models,
 };
 
-use crate::elementwise::{Change, Deltas, Elementwise, LANES, merge_models};
+use crate::elementwise::{Change, Deltas, Elementwise, LANES};
 
 /// MagMax ([arXiv:2407.06322]): each element takes the change, of all models', that is largest
 /// in magnitude, of equal magnitudes the first model's: `base + lambda * d_i`. Base and models
@@ -121,7 +121,7 @@ pub fn magmax_slices<T: Element>(
     out: &mut [T],
 ) -> Result<(), KernelError> {
     let kernel = MagMaxKernel { params: params.clone(), models: models.len() };
-    merge_models(&kernel, base, models, out)
+    merge_models(&kernel, base, models, &[out.len()], out)
 }
 
 /// Merges arrays of one shape, which is also the result's; one rounding to their
@@ -146,7 +146,7 @@ pub fn magmax<T: Element, D: mergecore_kernel::ndarray::Dimension>(
     params: &MagMax,
 ) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
     let kernel = MagMaxKernel { params: params.clone(), models: models.len() };
-    crate::elementwise::merge_model_arrays(&kernel, base, models)
+    mergecore_kernel::merge_model_arrays(&kernel, base, models)
 }
 
 /// `magmax` as recipes name it.

@@ -2,11 +2,11 @@
 
 use mergecore_kernel::{
     Base, Binding, DefaultValue, Element, Extent, Inputs, Kernel, KernelError, Method, Parameter,
-    Scope, Step,
+    Scope, Step, merge_models,
 };
 
 use crate::consensus_ta::{NOT_NEGATIVE, check_not_negative};
-use crate::elementwise::{Change, Deltas, Elementwise, LANES, merge_models};
+use crate::elementwise::{Change, Deltas, Elementwise, LANES};
 
 /// Reinforced Agent Merging, RAM ([arXiv:2601.13572]): an element that one model changed takes
 /// its change whole, one that several changed the average of their changes. Base and models
@@ -123,7 +123,7 @@ pub fn ram_slices<T: Element>(
     params: &Ram,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    merge_models(params, base, models, out)
+    merge_models(params, base, models, &[out.len()], out)
 }
 
 /// [`ram_slices`] over arrays of one shape, which is also the result's.
@@ -145,7 +145,7 @@ pub fn ram<T: Element, D: mergecore_kernel::ndarray::Dimension>(
     models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
     params: &Ram,
 ) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
-    crate::elementwise::merge_model_arrays(params, base, models)
+    mergecore_kernel::merge_model_arrays(params, base, models)
 }
 
 /// `ram` as recipes name it.

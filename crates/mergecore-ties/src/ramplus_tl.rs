@@ -2,12 +2,12 @@
 
 use mergecore_kernel::{
     Base, Binding, DefaultValue, Element, Elements, Extent, Inputs, Kernel, KernelError, Method,
-    Order, Parameter, ParameterKind, Scan, Scope, Simd, Step, Tile, Vectorize,
+    Order, Parameter, ParameterKind, Scan, Scope, Simd, Step, Tile, Vectorize, merge_models,
 };
 
 use crate::consensus_ta::{NOT_NEGATIVE, check_not_negative};
 use crate::elementwise::{
-    Change, Deltas, Elementwise, LANES, Lanewise, OverStored, Runs, merge_models, over_stored,
+    Change, Deltas, Elementwise, LANES, Lanewise, OverStored, Runs, over_stored,
 };
 use crate::ram::{EPSILON, EPSILON_PARAMETER, is_active};
 
@@ -253,7 +253,7 @@ pub fn ramplus_tl_slices<T: Element>(
     params: &RamPlus,
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    merge_models(params, base, models, out)
+    merge_models(params, base, models, &[out.len()], out)
 }
 
 /// [`ramplus_tl_slices`] over arrays of one shape, which is also
@@ -277,7 +277,7 @@ pub fn ramplus_tl<T: Element, D: mergecore_kernel::ndarray::Dimension>(
     models: &[mergecore_kernel::ndarray::ArrayView<'_, T, D>],
     params: &RamPlus,
 ) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
-    crate::elementwise::merge_model_arrays(params, base, models)
+    mergecore_kernel::merge_model_arrays(params, base, models)
 }
 
 /// `ramplus_tl` as recipes name it.

@@ -3,10 +3,9 @@
 use mergecore_kernel::{
     Apply, Base, Binding, Combination, Consensus, Cutoff, DefaultValue, Elect, Election, Element,
     Extent, Inputs, KeepAll, Kernel, KernelError, Method, Order, Parameter, ParameterKind, Scan,
-    Scope, Step, TILE, TaskVectors, Tile, Vectorize, dot, select,
+    Scope, Step, TILE, TaskVectors, Tile, Vectorize, dot, merge_models, select,
 };
 
-use crate::elementwise::merge_models;
 use crate::variance::{CountVarying, Variances, variance_keys};
 
 /// SCE ([arXiv:2408.07990]), tensor by tensor: select, calculate, erase.
@@ -286,7 +285,7 @@ pub fn sce_slices<T: Element>(
     out: &mut [T],
 ) -> Result<(), KernelError> {
     let kernel = SceKernel { params: params.clone(), models: models.len() };
-    merge_models(&kernel, base, models, out)
+    merge_models(&kernel, base, models, &[out.len()], out)
 }
 
 /// Merges arrays of one shape, which is also the result's; one rounding to their
@@ -311,7 +310,7 @@ pub fn sce<T: Element, D: mergecore_kernel::ndarray::Dimension>(
     params: &Sce,
 ) -> Result<mergecore_kernel::ndarray::Array<T, D>, KernelError> {
     let kernel = SceKernel { params: params.clone(), models: models.len() };
-    crate::elementwise::merge_model_arrays(&kernel, base, models)
+    mergecore_kernel::merge_model_arrays(&kernel, base, models)
 }
 
 /// `sce` as recipes name it.

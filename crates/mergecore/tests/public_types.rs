@@ -17,7 +17,9 @@ macro_rules! all_cross_threads {
 #[test]
 fn every_public_type_is_send_and_sync() {
     let known = all_cross_threads! {
+        ArceeFusion => ArceeFusion,
         Architecture => Architecture,
+        Breadcrumbs => Breadcrumbs,
         CancelFlag => CancelFlag,
         CardError => CardError,
         Checkpoint => Checkpoint,
@@ -25,18 +27,26 @@ fn every_public_type_is_send_and_sync() {
         CompanionKind => CompanionKind,
         Conditional => Conditional,
         ConfigError => ConfigError,
+        Consensus => Consensus,
+        ConsensusTa => ConsensusTa,
         Dare => Dare,
+        Della => Della,
         DType => DType,
+        Elect => Elect,
+        Election => Election,
         Element => f32,
+        ElementWise => ElementWise<fn()>,
         EngineError => EngineError,
         Error => Error,
         Fault => Fault,
         FloatType => FloatType,
         InputModel => InputModel,
         IoError => IoError,
+        Karcher => Karcher,
         KernelError => KernelError,
         Layout => Layout,
         Linear => Linear,
+        MagMax => MagMax,
         ManifestError => ManifestError,
         MergeConfig => MergeConfig,
         MergeInput => MergeInput,
@@ -51,8 +61,12 @@ fn every_public_type_is_send_and_sync() {
         ModelLocator => ModelLocator,
         ModelNotFound => ModelNotFound,
         ModelRef => ModelRef,
+        ModelStock => ModelStock,
         Module => Module,
         ModuleInput => ModuleInput,
+        MultiSlerp => MultiSlerp,
+        NearSwap => NearSwap,
+        NuSlerp => NuSlerp,
         OpenError => OpenError,
         Operation => Operation,
         OutputSlice => OutputSlice,
@@ -62,6 +76,8 @@ fn every_public_type_is_send_and_sync() {
         Problems => Problems,
         Progress => Progress,
         ProgressCallback => ProgressCallback,
+        Ram => Ram,
+        RamPlus => RamPlus,
         RecipePath => RecipePath,
         Registry => Registry,
         Reproduction => Reproduction,
@@ -69,10 +85,11 @@ fn every_public_type_is_send_and_sync() {
         Result => Result<()>,
         Role => Role<'_>,
         Scalar => Scalar,
+        Sce => Sce,
         Setting => Setting,
         Simd => Simd,
-        SliceSource => SliceSource,
         Slerp => Slerp,
+        SliceSource => SliceSource,
         Stack => Stack,
         Storage => Storage,
         StorageCall => StorageCall<'_>,
@@ -84,6 +101,7 @@ fn every_public_type_is_send_and_sync() {
         TensorInput => TensorInput,
         TensorSource => dyn TensorSource,
         Ties => Ties,
+        TrimScope => TrimScope,
         Value => Value,
         Verification => Verification,
         bf16 => bf16,
@@ -114,5 +132,7 @@ fn so_is_what_kernels_are_written_with() {
     cross_threads::<dyn kernel::Kernel>();
     cross_threads::<dyn kernel::Apply>();
     cross_threads::<dyn kernel::ErasedScan>();
+    cross_threads::<dyn kernel::Whole>();
     cross_threads::<kernel::Step>();
+    cross_threads::<(kernel::Survey, kernel::Concatenation, kernel::SurveyRun)>();
 }
