@@ -2,7 +2,7 @@
 
 use mergecore_kernel::{
     Election, Element, Extent, Kernel, KernelError, RandomMask, Rescale, Simd, Step, StreamKey,
-    TaskVectors, merge_slices,
+    TaskVectors, merge_models,
 };
 
 use crate::magprune::MagPrune;

@@ -9,23 +9,27 @@ mod combine;
 pub mod conformance;
 mod deltas;
 mod driver;
+mod election;
 mod element_wise;
 mod error;
 mod gram;
 mod kernel;
 mod mask;
 mod method;
+mod prune;
+mod rescale;
 mod select;
 mod survey;
+mod task_vectors;
 mod tile;
 
 #[cfg(feature = "ndarray")]
 pub use arrays::{merge_arrays, merge_arrays_onto_base, merge_model_arrays};
 pub use combine::Combination;
-pub use deltas::{Consensus, Elect, Election, KeepAll, Prune, Rescale, TaskVectors};
 pub use driver::{
     TensorSlices, Worker, blocks, merge_models, merge_slices, merge_slices_onto_base, merge_tensors,
 };
+pub use election::{Consensus, Elect, Election};
 pub use element_wise::ElementWise;
 pub use error::KernelError;
 pub use gram::{Gram, GramScan, dot};
@@ -38,6 +42,9 @@ pub use method::{
 };
 #[cfg(feature = "ndarray")]
 pub use ndarray;
+pub use prune::{KeepAll, Prune};
+pub use rescale::Rescale;
 pub use select::{Cutoff, Keys, magnitude_key, select};
 pub use survey::{Concatenation, Survey, SurveyRun, keep_count};
+pub use task_vectors::TaskVectors;
 pub use tile::{BLOCK, Extent, TILE, Tile};
