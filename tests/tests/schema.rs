@@ -85,7 +85,7 @@ fn mistakes_are_not() {
 fn every_method_completes_its_own_parameters() {
     let schema = builtin_methods().recipe_schema();
     for method in builtin_methods().methods() {
-        let own = &schema["definitions"][format!("method {}", method.name())]["properties"];
+        let own = &schema["definitions"][format!("method_{}", method.name())]["properties"];
         for parameter in method.parameters() {
             let property = &own[parameter.name];
             assert_eq!(property["description"], parameter.help, "{}", parameter.name);

@@ -30,7 +30,7 @@ impl Registry {
         }
         definitions.insert("parameters".to_owned(), any_parameters(self));
         for method in self.methods() {
-            definitions.insert(format!("method {}", method.name()), parameters_of(method));
+            definitions.insert(format!("method_{}", method.name()), parameters_of(method));
         }
         let methods = self.methods().map(|method| {
             json!({ "const": method.name(), "title": method.title(), "description": method.summary() })
@@ -191,7 +191,7 @@ fn any_parameters(registry: &Registry) -> Value {
 
 /// What a recipe of this method must have besides.
 fn rules_of(method: &dyn Method) -> Value {
-    let own = json!({ "$ref": format!("#/definitions/method {}", method.name()) });
+    let own = json!({ "$ref": format!("#/definitions/method_{}", method.name()) });
     let inputs = json!({ "items": { "properties": { "parameters": own } } });
     let slices = json!({ "items": { "properties": { "parameters": own, "sources": inputs } } });
     let module = json!({ "properties": { "parameters": own, "models": inputs, "slices": slices } });

@@ -11,6 +11,7 @@ mod journal;
 mod layout;
 mod mapped;
 mod natural;
+mod output_path;
 mod page_cache;
 mod positioned;
 mod quantisation;
@@ -19,6 +20,7 @@ mod source;
 mod staging;
 mod stamp;
 mod storage;
+mod work_lock;
 mod writer;
 
 pub use checkpoint::{Checkpoint, SourceFile};

@@ -1,17 +1,16 @@
 //! The output's working directory, and how the output comes from it.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::fs::{self, File, FileType, TryLockError};
-use std::io::{self, Read};
-use std::path::{Component, Path, PathBuf};
+use std::fs::{self, File, FileType};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::discover::{kind_of, list_directory};
 use crate::error::IoError;
+use crate::output_path::{check_output, home, may_write, nearest_directory, parent, resolve};
 use crate::storage::Storage;
+use crate::work_lock::{LOCK, Odd, claim, remove};
 
-const LOCK: &str = "lock";
 const JOURNAL: &str = "journal";
 /// The output in the making.
 const NEW: &str = "output";
@@ -523,206 +522,12 @@ impl Drop for StagedDir {
     }
 }
 
-/// The output's path with its own name at the end, links followed.
-fn resolve(output: &Path) -> Result<PathBuf, IoError> {
-    // What `..` leads to, only a directory that is there can say: `new/../a` is `a` as soon as
-    // somebody has made `new`.
-    if output.components().any(|component| component == Component::ParentDir)
-        && let (Some(parent), Some(name)) = (output.parent(), output.file_name())
-    {
-        let parent = match parent.canonicalize() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(IoError::NoDirectory { path: parent.to_owned() });
-            }
-            parent => parent.map_err(IoError::system("open", output))?,
-        };
-        return resolve_name(&parent.join(name));
-    }
-    resolve_name(output)
-}
-
-fn resolve_name(output: &Path) -> Result<PathBuf, IoError> {
-    let is_link = fs::symlink_metadata(output).is_ok_and(|metadata| metadata.is_symlink());
-    let resolved = match is_link {
-        true if fs::metadata(output).is_err() => {
-            return Err(IoError::BrokenLink { path: output.to_owned() });
-        }
-        true => fs::canonicalize(output).map_err(IoError::system("open", output))?,
-        // Drops a trailing slash, and a `.` at the end.
-        false => output.components().collect(),
-    };
-    match resolved.file_name() {
-        Some(_) => Ok(resolved),
-        None => Err(IoError::OutputName { path: output.to_owned() }),
-    }
-}
-
-fn check_output(storage: &Storage, output: &Path, overwrite: bool) -> Result<(), IoError> {
-    let metadata = match storage.inspect(output) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(IoError::system("open", output)(error)),
-    };
-    if !metadata.is_dir() {
-        let found = kind_of(metadata.file_type());
-        return Err(IoError::OutputNotADirectory { path: output.to_owned(), found });
-    }
-    let names = list_directory(storage, output)?;
-    if names.is_empty() {
-        return Ok(());
-    }
-    if !overwrite {
-        return Err(IoError::OutputExists { path: output.to_owned() });
-    }
-    // Overwriting deletes the whole directory. A slip of the hand must not cost
-    // someone a home directory.
-    let typical = |name: &String| {
-        name == "config.json"
-            || [".safetensors", ".bin", ".gguf"].iter().any(|end| name.ends_with(end))
-    };
-    match names.iter().any(typical) {
-        true => Ok(()),
-        false => Err(IoError::OutputNotACheckpoint { path: output.to_owned(), found: names }),
-    }
-}
-
-/// What becomes of something odd in the place of what is ours. A link is, too: it would lead to
-/// what is not.
-#[derive(Clone, Copy)]
-enum Odd {
-    IsRefused,
-    IsRemoved,
-}
-
-impl Odd {
-    /// Sees that what bears the name, if anything does, is of the kind that it should be.
-    fn look_at(
-        self,
-        storage: &Storage,
-        path: &Path,
-        is_right: impl Fn(&FileType) -> bool,
-    ) -> Result<(), IoError> {
-        match path.symlink_metadata().map(|metadata| metadata.file_type()) {
-            Ok(kind) if !is_right(&kind) => match self {
-                Odd::IsRemoved => remove(storage, path, kind),
-                Odd::IsRefused => {
-                    Err(IoError::OddWork { path: path.to_owned(), found: kind_of(kind) })
-                }
-            },
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Removes whatever it is, and of a link nothing that it leads to.
-fn remove(storage: &Storage, path: &Path, kind: FileType) -> Result<(), IoError> {
-    let removed = match kind.is_dir() {
-        true => storage.remove_dir_all(path),
-        false => storage.remove_file(path),
-    };
-    removed.map_err(IoError::system("remove", path))
-}
-
 /// Makes directories, innermost first, whose names are on the disk then: a later process would
 /// not know that it has to see to that.
 fn make(storage: &Storage, dirs: &[PathBuf]) -> Result<(), IoError> {
     let Some(innermost) = dirs.first() else { return Ok(()) };
     storage.create_dir_all(innermost)?;
     dirs.iter().try_for_each(|dir| storage.sync_dir(parent(dir)))
-}
-
-/// Makes the directory beside the output, or takes over one that nobody holds; yields the lock
-/// and whether the directory is new.
-fn claim(
-    storage: &Storage,
-    home: &Path,
-    output: &Path,
-    odd: Odd,
-) -> Result<(Option<File>, bool), IoError> {
-    let locked = |holder: String| IoError::OutputLocked {
-        path: output.to_owned(),
-        staging: home.to_owned(),
-        holder,
-    };
-    // Someone finishing at this very moment may remove the directory under us.
-    for _ in 0..10 {
-        odd.look_at(storage, home, FileType::is_dir)?;
-        let is_new = match storage.create_dir(home) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(IoError::system("create", home)(error)),
-        };
-        let path = home.join(LOCK);
-        odd.look_at(storage, &path, FileType::is_file)?;
-        let opened = storage.open_or_create(&path);
-        if is_new && opened.is_err() {
-            let _ = storage.remove_dir(home);
-        }
-        let file = match opened {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(IoError::system("create", path)(error)),
-        };
-        match file.try_lock() {
-            Ok(()) if is_still_at(&file, &path) => {
-                // For people only: nothing depends on what is in it.
-                let name = own_name();
-                let _ = storage.set_len(&file, &path, name.len() as u64);
-                let _ = storage.write_at(&file, &path, name.as_bytes(), 0);
-                return Ok((Some(file), is_new));
-            }
-            Ok(()) => continue,
-            Err(TryLockError::WouldBlock) => return Err(locked(holder(file))),
-            // Without locks, a directory that exists may be in use.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                return if is_new { Ok((None, true)) } else { Err(locked(holder(file))) };
-            }
-            Err(TryLockError::Error(error)) => return Err(IoError::system("lock", path)(error)),
-        }
-    }
-    Err(locked("someone".to_owned()))
-}
-
-/// This process, for others that find its lock.
-fn own_name() -> String {
-    format!("process {} on {}", std::process::id(), host())
-}
-
-#[cfg(any(target_os = "linux", target_vendor = "apple"))]
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-fn host() -> String {
-    std::env::var("COMPUTERNAME").unwrap_or_else(|_| "this machine".to_owned())
-}
-
-/// Who wrote a lock file.
-fn holder(file: File) -> String {
-    let mut name = Vec::new();
-    let _ = file.take(200).read_to_end(&mut name);
-    match String::from_utf8_lossy(&name).trim() {
-        "" => "another process".to_owned(),
-        name => name.to_owned(),
-    }
-}
-
-/// The directory itself, or else the nearest one above it that is there.
-fn nearest_directory(dir: &Path) -> &Path {
-    let found = dir.ancestors().find(|dir| dir.exists());
-    found.filter(|found| !found.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-#[cfg(any(target_os = "linux", target_vendor = "apple"))]
-fn may_write(dir: &Path) -> io::Result<()> {
-    use rustix::fs::{Access, access};
-    Ok(access(dir, Access::WRITE_OK | Access::EXEC_OK)?)
-}
-
-#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-fn may_write(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 /// Bytes that a file takes on the disk.
@@ -735,22 +540,6 @@ fn held(file: &fs::Metadata) -> u64 {
 #[cfg(not(unix))]
 fn held(_: &fs::Metadata) -> u64 {
     0
-}
-
-/// Whether the file locked is the one that bears the name now.
-#[cfg(unix)]
-fn is_still_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-/// Elsewhere, an open file keeps its name.
-#[cfg(not(unix))]
-fn is_still_at(_: &File, path: &Path) -> bool {
-    path.exists()
 }
 
 /// Syncs every file and directory of a tree, whoever wrote them.
@@ -767,25 +556,10 @@ fn sync_tree(storage: &Storage, dir: &Path) -> Result<(), IoError> {
     storage.sync_dir(dir)
 }
 
-/// `.<name>.mergecore-partial` beside the output.
-fn home(output: &Path) -> Result<PathBuf, IoError> {
-    let name = output.file_name().ok_or_else(|| IoError::OutputName { path: output.to_owned() })?;
-    let mut home = OsString::from(".");
-    home.push(name);
-    home.push(".mergecore-partial");
-    Ok(output.with_file_name(home))
-}
-
-fn parent(output: &Path) -> &Path {
-    match output.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discover::list_directory;
 
     fn old_output(dir: &Path) -> PathBuf {
         let output = dir.join("out");
@@ -816,16 +590,5 @@ mod tests {
         let error = StagedDir::create(&output, false).unwrap_err();
         assert!(matches!(error, IoError::OutputExists { .. }));
         assert_eq!(fs::read_to_string(output.join("config.json")).unwrap(), "old");
-    }
-
-    #[test]
-    fn the_holder_is_named_as_far_as_it_is_known() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
-        fs::write(&path, "").unwrap();
-        assert_eq!(holder(File::open(&path).unwrap()), "another process");
-        fs::write(&path, own_name()).unwrap();
-        let name = holder(File::open(&path).unwrap());
-        assert!(name.starts_with(&format!("process {} on ", std::process::id())), "{name}");
     }
 }

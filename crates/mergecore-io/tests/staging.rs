@@ -241,6 +241,20 @@ fn an_output_that_filled_up_meanwhile_is_kept_and_so_is_the_work() {
     assert_eq!(fs::read_to_string(path.join("config.json")).unwrap(), "new");
 }
 
+#[test]
+fn what_took_the_outputs_place_meanwhile_is_replaced_only_if_it_is_an_output() {
+    let dir = dir();
+    let output = dir.path().join("out");
+    let staged = stage(&output, true, "new");
+    let path = staged.path().to_owned();
+    fs::create_dir(&output).unwrap();
+    fs::write(output.join("notes"), "x").unwrap();
+    let error = staged.commit().unwrap_err();
+    assert!(matches!(&error, IoError::OutputNotACheckpoint { .. }), "{error}");
+    assert_eq!(names(&output), ["notes"]);
+    assert_eq!(fs::read_to_string(path.join("config.json")).unwrap(), "new");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_old_output_that_cannot_be_deleted() {

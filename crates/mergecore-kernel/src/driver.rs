@@ -22,7 +22,7 @@ use crate::{
 ///     let apply = loop {
 ///         match step {
 ///             Step::Apply(apply) => break apply,
-///             Step::Whole(_) => unimplemented!("see Whole"),
+///             Step::Whole(_) => unreachable!("the kernels here look at no whole inputs"),
 ///             Step::Scan(scan) => {
 ///                 let mut total = scan.empty();
 ///                 for block in scan.ranges(extent).into_iter().flat_map(blocks) {

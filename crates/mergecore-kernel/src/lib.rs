@@ -14,6 +14,7 @@ mod element_wise;
 mod error;
 mod gram;
 mod kernel;
+mod key_range;
 mod mask;
 mod method;
 mod prune;

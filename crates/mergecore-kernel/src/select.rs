@@ -9,8 +9,9 @@
 
 use std::ops::Range;
 
-use mergecore_tensor::{Elements, Simd, Vectorize};
+use mergecore_tensor::{Elements, Simd};
 
+use crate::key_range::{Bounds, Equal, Split, flagged};
 use crate::{Extent, KernelError, Order, Scan, Step, TILE, Tile};
 
 /// Keys to select among: one or more lanes (one a model, say), each with one key
@@ -372,19 +373,6 @@ impl<K: Keys> SelectScan<K> {
     }
 }
 
-/// Where the lowest bit is set, of bytes of which few have it set: eight are looked at at
-/// once.
-fn flagged(bytes: &[u8; TILE]) -> impl Iterator<Item = usize> {
-    let groups = bytes.as_chunks::<8>().0.iter().map(|group| u64::from_le_bytes(*group));
-    groups.enumerate().filter(|(_, flags)| *flags != 0).flat_map(|(group, mut flags)| {
-        std::iter::from_fn(move || {
-            let at = (flags != 0).then(|| 8 * group + flags.trailing_zeros() as usize / 8);
-            flags &= flags.wrapping_sub(1);
-            at
-        })
-    })
-}
-
 /// Evenly spread runs of whole tiles, in all about as many elements as make the least work:
 /// the more there are, the fewer keys lie in the range that they tell, but each is work too.
 /// All lanes together sample no more than is written down later.
@@ -527,97 +515,6 @@ impl<K: Keys> Scan for SelectScan<K> {
         self.lanes =
             lanes.into_iter().zip(total).map(|(lane, found)| lane.advance(found, len)).collect();
         self.next()
-    }
-}
-
-/// A range of keys, `low..=high`, for comparison with keys that may be those of an `f32`.
-struct Bounds<T> {
-    /// The greatest key up to `low`.
-    low: T,
-    /// `low`, or what no key equals: where it is no key, or `high` is the same.
-    bottom: T,
-    /// The least key from `high` on.
-    from: T,
-    /// The greatest key up to `high`.
-    high: T,
-}
-
-impl Bounds<i64> {
-    /// For keys of `f64`. Signed comparisons do for 63 bits, and more instruction sets
-    /// have them.
-    fn new(low: u64, high: u64) -> Self {
-        let (low, high) = (low as i64, high as i64);
-        let bottom = if low == high { -1 } else { low };
-        Bounds { low, bottom, from: high, high }
-    }
-}
-
-impl Bounds<i32> {
-    /// For keys of `f32`, none of them infinite.
-    fn single(low: u64, high: u64) -> Self {
-        let bits = |value: f32| value.to_bits() as i32;
-        // The keys up to and from a key of an `f64` on.
-        let around = |key: u64| match f64::from_bits(key) {
-            value if !value.is_finite() => (bits(f32::INFINITY), bits(f32::INFINITY)),
-            value => {
-                let nearest = value as f32;
-                let below = if f64::from(nearest) > value { nearest.next_down() } else { nearest };
-                let above = if f64::from(nearest) < value { nearest.next_up() } else { nearest };
-                (bits(below), bits(above))
-            }
-        };
-        let one = low == high;
-        let ((low, above_low), (high, from)) = (around(low), around(high));
-        let bottom = if one || low != above_low { -1 } else { low };
-        Bounds { low, bottom, from, high }
-    }
-}
-
-/// Counts the keys above a range and at its ends, and marks those strictly between.
-struct Split<'a, T> {
-    keys: &'a [T; TILE],
-    bounds: &'a Bounds<T>,
-    between: &'a mut [u8; TILE],
-}
-
-struct Counts {
-    above: u32,
-    top: u32,
-    bottom: u32,
-}
-
-impl<T: Copy + PartialOrd> Vectorize for Split<'_, T> {
-    type Output = Counts;
-
-    #[inline(always)]
-    fn vectorize(self) -> Counts {
-        let Bounds { low, bottom: equal, from, high, .. } = *self.bounds;
-        let (mut above, mut from_top, mut bottom) = (0, 0, 0);
-        for (key, between) in self.keys.iter().zip(self.between) {
-            above += u32::from(*key > high);
-            from_top += u32::from(*key >= from);
-            bottom += u32::from(*key == equal);
-            *between = u8::from((*key > low) & (*key < from));
-        }
-        Counts { above, top: from_top - above, bottom }
-    }
-}
-
-/// Marks the keys that are this one.
-struct Equal<'a, T> {
-    keys: &'a [T; TILE],
-    key: T,
-    equal: &'a mut [u8; TILE],
-}
-
-impl<T: Copy + PartialEq> Vectorize for Equal<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn vectorize(self) {
-        for (equal, key) in self.equal.iter_mut().zip(self.keys) {
-            *equal = u8::from(*key == self.key);
-        }
     }
 }
 

@@ -13,6 +13,8 @@ mod check;
 mod disk;
 #[path = "merge/errors/mod.rs"]
 mod errors;
+#[path = "merge/fault_case.rs"]
+mod fault_case;
 #[path = "merge/faults.rs"]
 mod faults;
 #[path = "merge/hostile.rs"]
