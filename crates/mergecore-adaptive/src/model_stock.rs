@@ -1,8 +1,8 @@
 //! Averaging as far as the models agree.
 
 use mergecore_kernel::{
-    Apply, Base, Binding, Combination, DefaultValue, Element, Extent, GramScan, Inputs, Kernel,
-    KernelError, Method, Parameter, ParameterKind, Scope, Step, Tile, Vectorize, dot, merge_models,
+    Apply, Base, Binding, Combination, DefaultValue, Element, Extent, Gram, GramScan, Inputs,
+    Kernel, KernelError, Method, Parameter, ParameterKind, Scope, Step, Tile, merge_models,
 };
 
 /// Model Stock ([arXiv:2403.19522]): between the base and the models' mean, the nearer to the
@@ -47,9 +47,9 @@ impl ModelStock {
 }
 
 /// The combination of a base and so many models, given their changes' dot products.
-fn stock(models: usize, dot: impl Fn(usize, usize) -> f64) -> Combination {
+fn stock(models: usize, gram: &Gram) -> Combination {
     let cosine = |i, j| {
-        let (ii, ij, jj) = (dot(i, i), dot(i, j), dot(j, j));
+        let (ii, ij, jj) = (gram.dot(i, i), gram.dot(i, j), gram.dot(j, j));
         let product = ii.sqrt() * jj.sqrt();
         // Of equal changes it is one, whatever the roots round to.
         if ii == ij && ij == jj && product >= LEAST_PRODUCT {
@@ -95,7 +95,7 @@ impl Kernel for ModelStockKernel {
             return Ok(Step::apply(ByRow { models }));
         }
         Ok(Step::scan(GramScan::of_deltas(models, move |gram| {
-            Ok(Step::apply(stock(models, |i, j| gram.dot(i, j))))
+            Ok(Step::apply(stock(models, gram)))
         })))
     }
 }
@@ -112,37 +112,8 @@ impl Apply for ByRow {
     fn apply(&self, row: &mut Tile<'_>, out: &mut [f64]) {
         let models = self.models;
         let inputs: Vec<&[f64]> = (0..1 + models).map(|index| row.input(index)).collect();
-        let dots = row.simd().run(DeltaDots { inputs: &inputs });
-        stock(models, |i, j| dots[i * models + j]).apply(row, out);
-    }
-}
-
-/// The dot products of all pairs of models' differences from the base, the first input; of `i`
-/// and `j`, not above it, at `i * models + j`.
-struct DeltaDots<'a> {
-    inputs: &'a [&'a [f64]],
-}
-
-impl Vectorize for DeltaDots<'_> {
-    type Output = Vec<f64>;
-
-    #[inline(always)]
-    fn vectorize(self) -> Vec<f64> {
-        let (base, models) = self.inputs.split_first().expect("a base");
-        let columns = base.len();
-        let mut deltas = vec![0.0; models.len() * columns];
-        for (deltas, model) in deltas.chunks_exact_mut(columns).zip(models) {
-            for ((delta, model), base) in deltas.iter_mut().zip(*model).zip(*base) {
-                *delta = model - base;
-            }
-        }
-        let mut dots = vec![0.0; models.len() * models.len()];
-        for (i, a) in deltas.chunks_exact(columns).enumerate() {
-            for (j, b) in deltas.chunks_exact(columns).enumerate().skip(i) {
-                dots[i * models.len() + j] = dot(a, b);
-            }
-        }
-        dots
+        let gram = Gram::of_deltas(row.simd(), inputs[0], &inputs[1..]);
+        stock(models, &gram).apply(row, out);
     }
 }
 

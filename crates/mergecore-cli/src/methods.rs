@@ -1,8 +1,7 @@
 //! `mergecore methods` and `mergecore schema`.
 
-use mergecore::{
-    Method, builtin_methods, describe_default, describe_inputs, describe_scope, nearest,
-};
+use mergecore::kernel::{DefaultValue, Parameter};
+use mergecore::{Method, builtin_methods, nearest};
 
 use crate::args::MethodsArgs;
 use crate::table::table;
@@ -38,7 +37,7 @@ pub(crate) fn schema() -> Result<(), Failure> {
 
 /// One page about a method.
 fn page(method: &dyn Method) -> String {
-    let mut facts = vec![["inputs".to_owned(), describe_inputs(&method.inputs())]];
+    let mut facts = vec![["inputs".to_owned(), method.inputs().to_string()]];
     facts.extend(method.source().map(|source| ["source".to_owned(), source.to_owned()]));
     let mut text = format!("{} ({})\n\n{}.\n\n", method.name(), method.title(), method.summary());
     text += &table(&facts);
@@ -46,12 +45,14 @@ fn page(method: &dyn Method) -> String {
         return text + "\nIt has no parameters.\n";
     }
     text += "\nparameters:\n";
-    let row = |parameter: &mergecore::kernel::Parameter| {
+    let row = |parameter: &Parameter| {
         [
             parameter.name.to_owned(),
-            describe_scope(parameter).to_owned(),
-            format!("default {}", describe_default(parameter))
-                .replace("default required", "required"),
+            parameter.scope.to_string(),
+            match parameter.default {
+                DefaultValue::Required => DefaultValue::Required.to_string(),
+                default => format!("default {default}"),
+            },
             parameter.kind.to_string(),
             parameter.help.to_owned(),
         ]

@@ -25,7 +25,6 @@ pub use architecture::{Architecture, Role, Stack};
 pub use card::{
     CardError, ModelCardOptions, ModelCardTemplate, render_model_card, save_model_card,
 };
-pub use describe::{describe_default, describe_inputs, describe_scope};
 pub use error::{EngineError, VocabularyMismatch};
 pub use execute::MergeReport;
 pub use locate::{ModelNotFound, OpenError, locate_model};

@@ -8,7 +8,8 @@ use crate::{KernelError, Order, Scan, Step, TILE, Tile};
 /// Dot products of all pairs of inputs, or of their differences from a base, taken as flat
 /// vectors.
 ///
-/// A [`GramScan`] makes one of whole tensors, [`Gram::of`] of vectors at hand.
+/// A [`GramScan`] makes one of whole tensors, [`Gram::of`] and [`Gram::of_deltas`] of vectors at
+/// hand.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gram {
     inputs: usize,
@@ -33,6 +34,24 @@ impl Gram {
         let inputs = vectors.len();
         let mut lanes = Lanes::zero(inputs);
         simd.run(AddProducts { inputs: vectors, lanes: &mut lanes.0 });
+        Gram { inputs, dots: lanes.sums() }
+    }
+
+    /// As [`of`](Self::of), of models' differences from their base.
+    ///
+    /// # Panics
+    /// May panic where the lengths differ.
+    ///
+    /// ```
+    /// use mergecore_kernel::{Gram, Simd};
+    ///
+    /// let gram = Gram::of_deltas(Simd::detect(), &[1.0, 1.0], &[&[4.0, 5.0], &[2.0, 1.0]]);
+    /// assert_eq!((gram.norm(0), gram.dot(0, 1)), (5.0, 3.0));
+    /// ```
+    pub fn of_deltas(simd: Simd, base: &[f64], models: &[&[f64]]) -> Self {
+        let inputs = models.len();
+        let mut lanes = Lanes::zero(inputs);
+        simd.run(AddDeltaProducts { base, models, lanes: &mut lanes.0 });
         Gram { inputs, dots: lanes.sums() }
     }
 
@@ -242,13 +261,10 @@ impl<F> GramScan<F> {
         let count = self.inputs + usize::from(self.from_base);
         let slices = inputs[..count].iter().map(|input| T::from_elements(*input));
         let Some(slices) = slices.collect::<Option<Vec<&[T]>>>() else { return false };
-        match (self.from_base, &slices[..], &mut partial.0[..]) {
-            (false, inputs, lanes) => simd.run(AddProducts { inputs, lanes }),
-            (true, &[base, a, b], lanes) => simd.run(AddTwoDeltas { base, a, b, lanes }),
-            (true, slices, lanes) => {
-                let Some((base, models)) = slices.split_first() else { return false };
-                simd.run(AddDeltaProducts { base, models, lanes });
-            }
+        let lanes = &mut partial.0[..];
+        match slices.split_first().filter(|_| self.from_base) {
+            Some((base, models)) => simd.run(AddDeltaProducts { base, models, lanes }),
+            None => simd.run(AddProducts { inputs: &slices, lanes }),
         }
         true
     }
@@ -359,43 +375,6 @@ fn add_pairs(values: &[[f64; LANES]], lanes: &mut [[f64; LANES]]) {
             for lane in 0..LANES {
                 lanes[lane] += a[lane] * b[lane];
             }
-        }
-    }
-}
-
-/// The same of two slices, in registers.
-struct AddTwoDeltas<'a, T> {
-    base: &'a [T],
-    a: &'a [T],
-    b: &'a [T],
-    lanes: &'a mut [[f64; LANES]],
-}
-
-impl<T: Element> Vectorize for AddTwoDeltas<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn vectorize(self) {
-        let [aa, ab, bb] = self.lanes else { unreachable!("two vectors have three products") };
-        let (mut sum_aa, mut sum_ab, mut sum_bb) = (*aa, *ab, *bb);
-        let (bases, base_rest) = self.base.as_chunks::<LANES>();
-        let (a_chunks, a_rest) = self.a.as_chunks::<LANES>();
-        let (b_chunks, b_rest) = self.b.as_chunks::<LANES>();
-        for ((base, a), b) in bases.iter().zip(a_chunks).zip(b_chunks) {
-            for lane in 0..LANES {
-                let base = base[lane].widen();
-                let (x, y) = (a[lane].widen() - base, b[lane].widen() - base);
-                sum_aa[lane] += x * x;
-                sum_ab[lane] += x * y;
-                sum_bb[lane] += y * y;
-            }
-        }
-        (*aa, *ab, *bb) = (sum_aa, sum_ab, sum_bb);
-        for (lane, ((base, a), b)) in base_rest.iter().zip(a_rest).zip(b_rest).enumerate() {
-            let (x, y) = (a.widen() - base.widen(), b.widen() - base.widen());
-            aa[lane] += x * x;
-            ab[lane] += x * y;
-            bb[lane] += y * y;
         }
     }
 }

@@ -88,6 +88,7 @@ pub trait Method: Send + Sync + fmt::Debug {
 /// // A base and one model or more besides.
 /// let inputs = Inputs { base: Base::Required, models: 1..=usize::MAX };
 /// assert!(!inputs.models.contains(&0));
+/// assert_eq!(inputs.to_string(), "the base model and at least one model besides");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inputs {
@@ -96,6 +97,25 @@ pub struct Inputs {
     pub base: Base,
     /// How many there may be besides.
     pub models: RangeInclusive<usize>,
+}
+
+/// In words.
+impl fmt::Display for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let models = |n: usize| if n == 1 { "one model".to_owned() } else { format!("{n} models") };
+        let (least, most) = (*self.models.start(), *self.models.end());
+        let others = match (least, most) {
+            (least, most) if least == most => format!("exactly {}", models(least)),
+            (0, usize::MAX) => "any number of models".to_owned(),
+            (least, usize::MAX) => format!("at least {}", models(least)),
+            (least, most) => format!("{least} to {}", models(most)),
+        };
+        match self.base {
+            Base::None => f.write_str(&others),
+            Base::Optional => write!(f, "{others}, besides a base model where one is named"),
+            Base::Required => write!(f, "the base model and {others} besides"),
+        }
+    }
 }
 
 /// Whether a method takes a base model apart from the others.
@@ -225,6 +245,7 @@ impl Parameter {
 ///
 /// assert_eq!(Parameter::WEIGHT.scope, Scope::PerModel);
 /// assert_eq!(Parameter::LAMBDA.scope, Scope::Shared);
+/// assert_eq!(Scope::PerModel.to_string(), "per model");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -232,6 +253,16 @@ pub enum Scope {
     Shared,
     /// One value for each model (the base not counted where there is one).
     PerModel,
+}
+
+/// In words.
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scope::Shared => "shared",
+            Scope::PerModel => "per model",
+        })
+    }
 }
 
 /// A parameter's type and range.
@@ -300,6 +331,7 @@ impl fmt::Display for ParameterKind {
 ///
 /// assert_eq!(Parameter::DENSITY.default, DefaultValue::Number(1.0));
 /// assert_eq!(Parameter::WEIGHT.default, DefaultValue::Required);
+/// assert_eq!(DefaultValue::Number(1e-5).to_string(), "1e-5");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DefaultValue {
@@ -313,6 +345,22 @@ pub enum DefaultValue {
     Flag(bool),
     /// A word.
     Text(&'static str),
+}
+
+/// As a recipe would say it, or `required` or `unset`.
+impl fmt::Display for DefaultValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DefaultValue::Required => f.write_str("required"),
+            DefaultValue::Unset => f.write_str("unset"),
+            DefaultValue::Number(number) if *number != 0.0 && number.abs() < 1e-3 => {
+                write!(f, "{number:e}")
+            }
+            DefaultValue::Number(number) => write!(f, "{number}"),
+            DefaultValue::Flag(flag) => write!(f, "{flag}"),
+            DefaultValue::Text(text) => f.write_str(text),
+        }
+    }
 }
 
 /// A validated argument.

@@ -23,32 +23,9 @@ impl Apply for Rows {
         let base = self.base.then(|| row.input(0));
         let gram = match base {
             None => Gram::of(simd, &[a, b]),
-            Some(base) => {
-                let mut deltas = vec![0.0; 2 * base.len()];
-                let (to_a, to_b) = deltas.split_at_mut(base.len());
-                simd.run(Subtract { base, value: a, out: to_a });
-                simd.run(Subtract { base, value: b, out: to_b });
-                Gram::of(simd, &[to_a, to_b])
-            }
+            Some(base) => Gram::of_deltas(simd, base, &[a, b]),
         };
         simd.run(Blend { pair: Pair::of_gram(self.t, &gram), base, a, b, out });
-    }
-}
-
-struct Subtract<'a> {
-    base: &'a [f64],
-    value: &'a [f64],
-    out: &'a mut [f64],
-}
-
-impl Vectorize for Subtract<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn vectorize(self) {
-        for ((out, base), value) in self.out.iter_mut().zip(self.base).zip(self.value) {
-            *out = value - base;
-        }
     }
 }
 

@@ -26,8 +26,8 @@ pub use mergecore_engine::{
     Architecture, CancelFlag, CardError, EngineError, Fault, ManifestError, MergeOptions,
     MergePlan, MergeReport, Model, ModelCardOptions, ModelCardTemplate, ModelLocator,
     ModelNotFound, OpenError, Operation, PlannedTensor, Problems, Progress, ProgressCallback,
-    Registry, Reproduction, Role, Stack, Tally, TensorInput, Verification, describe_default,
-    describe_inputs, describe_scope, locate_model, stream_key,
+    Registry, Reproduction, Role, Stack, Tally, TensorInput, Verification, locate_model,
+    stream_key,
 };
 #[cfg(feature = "hub")]
 pub use mergecore_hub::{HubCache, HubError};

@@ -138,7 +138,7 @@ fn methods_are_listed_and_described() {
     let page = ok(&folder, &["methods", "ties"]);
     for part in [
         "ties (TIES)",
-        "the base model and at least 0 models besides",
+        "the base model and any number of models besides",
         "https://arxiv.org/abs/2306.01708",
         "density",
         "per model",

@@ -9,7 +9,7 @@ use mergecore_kernel::Method;
 use super::Model;
 use super::inputs::{Entry, Part, PartInput, parts};
 use super::recipe::Recipe;
-use crate::{EngineError, Problems, describe_inputs};
+use crate::{EngineError, Problems};
 
 /// What is merged layer by layer, as the recipe alone shows it: a slice, or whole models.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Arranger<'_> {
     }
 
     fn model_count(&self, method: &dyn Method, list: &RecipePath, found: usize) -> EngineError {
-        let (method, expected) = (method.name().to_owned(), describe_inputs(&method.inputs()));
+        let (method, expected) = (method.name().to_owned(), method.inputs().to_string());
         EngineError::ModelCount { place: self.recipe.place(list), method, expected, found }
     }
 
