@@ -2,7 +2,7 @@
 
 use super::{changes, combine, dot, norm, onto};
 
-/// `None` where the directions cancel, or so nearly that rounding shows.
+/// `None` where the mean direction counts as zero, or so nearly that rounding shows.
 pub(crate) fn naive(
     base: Option<&[f64]>,
     models: &[Vec<f64>],
@@ -19,7 +19,7 @@ pub(crate) fn naive(
     let mut mean = combine(weights, &units);
     let length = norm(&mean);
     let largest = weights.iter().fold(0.0, |largest, w| w.abs().max(largest));
-    if length <= 1e-3 * largest {
+    if length <= f64::max(1e-3 * largest, 1.001 * eps) {
         return None;
     }
     mean.iter_mut().for_each(|x| *x /= length);
