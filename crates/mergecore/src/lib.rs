@@ -55,6 +55,8 @@ pub use mergecore_slerp::{
     Karcher, MultiSlerp, NuSlerp, Slerp, karcher, karcher_slices, multislerp, multislerp_slices,
     nuslerp, nuslerp_slices, slerp, slerp_slices,
 };
+#[cfg(feature = "spectral")]
+pub use mergecore_spectral::{IsoC, Tsv, iso_c, iso_c_slices, tsv, tsv_slices};
 pub use mergecore_ties::{
     Breadcrumbs, ConsensusTa, MagMax, Ram, RamPlus, Sce, TaskArithmetic, Ties, TrimScope,
     breadcrumbs, breadcrumbs_slices, breadcrumbs_ties, breadcrumbs_ties_slices, consensus_ta,

@@ -439,7 +439,8 @@ impl<'a> Active<'a> {
         );
         let inspected = self.state().inspected;
         self.prefetches.store(!inspected, Ordering::Relaxed);
-        if let Some(next) = self.state().next.take() {
+        let after_look = self.state().next.take();
+        if let Some(next) = after_look {
             let step = next.map_err(|source| self.kernel_error(source))?;
             return Ok(Some(self.enter(job, step.into())));
         }
