@@ -250,9 +250,9 @@ fn check_vocabulary(
         let rows = shape.first().is_some_and(|n| architecture.vocabulary_sizes().contains(n));
         let outside = !matches!(architecture.role(name), Role::Layer { .. });
         assert_eq!(architecture.is_by_token(name, shape), rows && outside, "{name}");
-        if let Some(tied) = architecture.tied_to("lm_head.weight", shape, checkpoint) {
-            let stored = checkpoint.tensor(&tied).expect("what is tied is there");
-            assert_eq!(architecture.role(&tied), Role::Before);
+        if let Some(tied) = architecture.tied_to("lm_head.weight", shape) {
+            let stored = checkpoint.tensor(tied).expect("what is tied is there");
+            assert_eq!(architecture.role(tied), Role::Before);
             assert_eq!(stored.shape().get(1..), shape.get(1..));
         }
     }

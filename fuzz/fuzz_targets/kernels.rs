@@ -13,6 +13,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use mergecore_dare::{Dare, DareLinearMethod, DareTiesMethod};
+use mergecore_fuzz::{Float, Special, Stored, Values, stored};
 use mergecore_kernel::{
     Argument, BLOCK, Element, Elements, ElementsMut, Extent, Kernel, Method, Rescale, Simd,
 };
@@ -20,7 +21,6 @@ use mergecore_linear::Linear;
 use mergecore_slerp::Slerp;
 use mergecore_tensor::{bf16, f16};
 use mergecore_ties::{TaskArithmetic, Ties};
-use support::{Data, Random};
 
 #[path = "../../crates/mergecore-dare/tests/formula/mod.rs"]
 mod dare;
@@ -41,36 +41,6 @@ enum Merge {
     TaskArithmetic,
     DareLinear,
     DareTies,
-}
-
-#[derive(Debug, Clone, Copy, Arbitrary)]
-enum Values {
-    Grid,
-    Spread,
-    Same,
-    LastBits,
-    /// A handful of magnitudes with both signs, zero and the smallest ones among them.
-    Few,
-    /// Any bits of the input's type that are a finite number.
-    Wild,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Arbitrary)]
-enum Float {
-    Bf16,
-    F16,
-    F32,
-    F64,
-}
-
-#[derive(Debug, Clone, Copy, Arbitrary)]
-enum Special {
-    Nan,
-    Infinity,
-    NegativeInfinity,
-    NegativeZero,
-    Smallest,
-    Largest,
 }
 
 /// What one input of the fuzzer says.
@@ -113,41 +83,6 @@ fn pick<T: Copy>(from: &[T], by: u8) -> T {
     from[usize::from(by) % from.len()]
 }
 
-/// The elements of one input in the type that they are stored in.
-enum Stored {
-    Bf16(Vec<bf16>),
-    F16(Vec<f16>),
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-}
-
-impl Stored {
-    fn of(float: Float, values: &[f64]) -> Self {
-        match float {
-            Float::Bf16 => Stored::Bf16(support::typed(values)),
-            Float::F16 => Stored::F16(support::typed(values)),
-            Float::F32 => Stored::F32(support::typed(values)),
-            Float::F64 => Stored::F64(support::typed(values)),
-        }
-    }
-
-    fn elements(&self) -> Elements<'_> {
-        match self {
-            Stored::Bf16(values) => (&values[..]).into(),
-            Stored::F16(values) => (&values[..]).into(),
-            Stored::F32(values) => (&values[..]).into(),
-            Stored::F64(values) => (&values[..]).into(),
-        }
-    }
-
-    fn widened(&self) -> Vec<f64> {
-        let elements = self.elements();
-        let mut out = vec![0.0; elements.len()];
-        elements.widen(Simd::BASELINE, &mut out);
-        out
-    }
-}
-
 impl Case {
     /// Mostly short, now and then around a block's end.
     fn len(&self) -> usize {
@@ -166,39 +101,8 @@ impl Case {
     }
 
     fn inputs(&self) -> Vec<Stored> {
-        let (len, mut random) = (self.len(), Random(self.seed));
-        let data = match self.values {
-            Values::Grid => Data::Grid,
-            Values::Spread => Data::Spread,
-            Values::Same => Data::Same,
-            Values::LastBits | Values::Few | Values::Wild => Data::LastBits,
-        };
-        let mut inputs = support::task_vectors(&mut random, data, self.models(), len);
-        match self.values {
-            Values::Few => {
-                let tiny = [0.0, -0.0, 5e-324, 1e-310, 1e-45, 1e-40, 6e-8, 1.0, 2.0, 1e-20];
-                let number = |random: &mut Random| random.pick(&tiny) * random.pick(&[1.0, -1.0]);
-                inputs.iter_mut().flatten().for_each(|value| *value = number(&mut random));
-            }
-            Values::Wild => {
-                for (input, float) in inputs.iter_mut().zip(self.dtypes) {
-                    input.fill_with(|| wild(&mut random, float));
-                }
-            }
-            _ => {}
-        }
-        for (input, at, special) in self.specials.iter().take(64).filter(|_| len > 0) {
-            let input = usize::from(*input) % inputs.len();
-            inputs[input][usize::from(*at) % len] = match special {
-                Special::Nan => f64::NAN,
-                Special::Infinity => f64::INFINITY,
-                Special::NegativeInfinity => f64::NEG_INFINITY,
-                Special::NegativeZero => -0.0,
-                Special::Smallest => smallest(self.dtypes[input]),
-                Special::Largest => largest(self.dtypes[input]),
-            };
-        }
-        inputs.iter().zip(self.dtypes).map(|(input, float)| Stored::of(float, input)).collect()
+        let (values, count) = (self.values, self.models() + 1);
+        stored(values, self.seed, &self.dtypes, count, self.len(), &self.specials)
     }
 
     fn check<O: Element>(&self) {
@@ -395,35 +299,5 @@ fn check_kept(density: f64, inputs: &[Vec<f64>]) {
             got == expected || !deltas[index].is_finite(),
             "density {density}, element {index}: {got:e}, expected {expected:e}"
         );
-    }
-}
-
-/// A finite number of any size.
-fn wild(random: &mut Random, float: Float) -> f64 {
-    let bits = random.bits();
-    let value = match float {
-        Float::Bf16 => bf16::from_bits(bits as u16).to_f64(),
-        Float::F16 => f16::from_bits(bits as u16).to_f64(),
-        Float::F32 => f32::from_bits(bits as u32).into(),
-        Float::F64 => f64::from_bits(bits),
-    };
-    if value.is_finite() { value } else { 0.0 }
-}
-
-fn smallest(float: Float) -> f64 {
-    match float {
-        Float::Bf16 => bf16::from_bits(1).to_f64(),
-        Float::F16 => f16::from_bits(1).to_f64(),
-        Float::F32 => f32::from_bits(1).into(),
-        Float::F64 => 5e-324,
-    }
-}
-
-fn largest(float: Float) -> f64 {
-    match float {
-        Float::Bf16 => bf16::MAX.to_f64(),
-        Float::F16 => f16::MAX.to_f64(),
-        Float::F32 => f32::MAX.into(),
-        Float::F64 => f64::MAX,
     }
 }

@@ -5,6 +5,7 @@ mod bytes;
 mod faults;
 #[cfg(unix)]
 mod model;
+mod numbers;
 mod scratch;
 mod tensor_file;
 
@@ -13,5 +14,6 @@ pub use bytes::Bytes;
 pub use faults::{Outlook, add_faults};
 #[cfg(unix)]
 pub use model::{File, INDEX, Model, Shape};
+pub use numbers::{Float, Special, Stored, Values, stored};
 pub use scratch::Scratch;
 pub use tensor_file::TensorFile;

@@ -48,6 +48,9 @@ const MAX_TEMPLATE: u64 = 1 << 20;
 /// Far above any card's metadata.
 const MAX_METADATA: u64 = 100_000;
 
+/// Far above the name of any licence.
+const MAX_LICENSE: usize = 1_000;
+
 /// What a model card says besides its recipe.
 ///
 /// ```
@@ -468,7 +471,17 @@ pub(crate) fn license_of(dir: &Path) -> Option<String> {
     let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
     let metadata = text.trim_start_matches('\u{feff}').strip_prefix("---\n")?;
     let metadata = metadata.split("\n---").next()?;
-    let license = match serde_yaml::from_str::<Metadata>(metadata).ok()?.license? {
+    // The entry alone: deep nesting elsewhere would take the parser minutes.
+    let mut lines = metadata.lines().skip_while(|line| !line.starts_with("license:"));
+    let mut entry = lines.next()?.to_owned();
+    for line in lines.take_while(|line| line.starts_with([' ', '-', '#'])) {
+        entry.push('\n');
+        entry.push_str(line);
+    }
+    if entry.len() > MAX_LICENSE {
+        return None;
+    }
+    let license = match serde_yaml::from_str::<Metadata>(&entry).ok()?.license? {
         OneOrMore::One(license) => license,
         OneOrMore::More(licenses) => <[String; 1]>::try_from(licenses).ok()?[0].clone(),
     };

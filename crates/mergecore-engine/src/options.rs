@@ -32,8 +32,9 @@ pub struct MergeOptions {
     /// [`chunk`](Self::chunk) and [`threads`](Self::threads). At the least one block of
     /// 65,536 elements of every input and four of the output are held. Besides these buffers
     /// there are the plan, of some kilobytes a tensor, and what a method counts: for ties lists
-    /// of at most 8 MiB a thread, and as much again while the threads' lists are joined. Never
-    /// changes the output.
+    /// of at most 8 MiB a thread, and as much again while the threads' lists are joined. Methods
+    /// that decompose a matrix do no more of them at once than this limit allows, or half of the
+    /// memory available without one, but one however large it is. Never changes the output.
     pub max_memory: Option<u64>,
     /// Elements of a tensor that a thread reads, merges and writes at once, rounded up to
     /// whole blocks of 65,536; one block by default, so that the buffers stay in the

@@ -4,7 +4,7 @@ use mergecore_tensor::{Element, Elements, ElementsMut, Simd, bf16, f16};
 
 use crate::driver::{InMemory, blocks, part_of};
 use crate::kernel::ErasedPartial;
-use crate::{BLOCK, Extent, Kernel, Order, Step, TILE, Worker, merge_slices};
+use crate::{BLOCK, Extent, Kernel, KernelError, Order, Step, TILE, Worker, merge_slices};
 
 /// Runs the suite on a kernel that takes `inputs` inputs.
 ///
@@ -146,28 +146,51 @@ fn check_cut_up(
     what: &str,
 ) {
     for simd in Simd::available() {
-        // Three workers take blocks in turn, last block first.
-        let workers = [(); 3].map(|()| Worker::with_simd(simd));
-        let out = cut_up(kernel, inputs, shape, workers);
+        let out = merge_in_pieces(kernel, inputs, shape, simd);
+        let out = out.expect("the kernel accepts the sample");
         assert_eq!(bits(&out), bits(expected), "{kernel:?} {what}, {shape:?}, {simd}");
     }
 }
 
-fn cut_up(
+/// Merges tensors of one shape in pieces, as unlike one go as a driver may: three workers with
+/// one instruction set take the blocks of [`BLOCK`] elements in turn, the last block first.
+///
+/// # Errors
+/// Those of the kernel.
+///
+/// ```
+/// use mergecore_kernel::{Combination, Elements, Extent, Kernel, KernelError, Simd, Step, conformance};
+///
+/// #[derive(Debug)]
+/// struct Sum;
+///
+/// impl Kernel for Sum {
+///     fn first(&self, _: Extent) -> Result<Step, KernelError> {
+///         Ok(Step::apply(Combination::new(vec![1.0, 1.0])))
+///     }
+/// }
+///
+/// let (a, b) = ([1.0f32, 2.0], [0.5f64, 0.25]);
+/// let inputs = [Elements::from(&a[..]), Elements::from(&b[..])];
+/// let sum = conformance::merge_in_pieces(&Sum, &inputs, &[2], Simd::BASELINE)?;
+/// assert_eq!(sum, [1.5, 2.25]);
+/// # Ok::<(), KernelError>(())
+/// ```
+pub fn merge_in_pieces(
     kernel: &dyn Kernel,
     inputs: &[Elements<'_>],
     shape: &[usize],
-    mut workers: [Worker; 3],
-) -> Vec<f64> {
+    simd: Simd,
+) -> Result<Vec<f64>, KernelError> {
+    let mut workers = [(); 3].map(|()| Worker::with_simd(simd));
     let extent = Extent::of(shape);
     let mut out = vec![f64::NAN; extent.len() as usize];
-    let mut step = kernel.first(extent).expect("the kernel accepts the sample");
+    let mut step = kernel.first(extent)?;
     let apply = loop {
         match step {
             Step::Apply(apply) => break apply,
             Step::Whole(whole) => {
-                let read = whole.run(extent, &InMemory(inputs));
-                step = read.expect("the kernel accepts the sample");
+                step = whole.run(extent, &InMemory(inputs))?;
             }
             Step::Scan(scan) => {
                 let pieces: Vec<_> = scan.ranges(extent).into_iter().flat_map(blocks).collect();
@@ -184,7 +207,7 @@ fn cut_up(
                 }
                 let mut total = scan.empty();
                 partials.into_iter().for_each(|partial| scan.combine(&mut total, partial));
-                step = scan.finish(total).expect("the kernel accepts the sample");
+                step = scan.finish(total)?;
             }
         }
     };
@@ -200,7 +223,7 @@ fn cut_up(
             false => worker.apply(&*apply, start, extent, &part_of(inputs, &piece), &mut out),
         };
     }
-    out
+    Ok(out)
 }
 
 fn nonfinite_is_borne(kernel: &dyn Kernel, inputs: usize) {

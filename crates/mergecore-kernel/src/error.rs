@@ -1,5 +1,7 @@
 //! What can be wrong with a kernel's input.
 
+use std::fmt;
+
 /// Why a merge of arrays, or the binding of a method to a tensor, failed.
 ///
 /// ```
@@ -12,13 +14,10 @@
 ///     other => panic!("{other:?}"),
 /// }
 /// ```
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum KernelError {
     /// An input's shape differs from the first one's.
-    #[error(
-        "input {input} has shape {found:?} but input 0 has {expected:?}; all inputs of a merge must have one shape"
-    )]
     Shape {
         /// Which input, counted from zero.
         input: usize,
@@ -28,7 +27,6 @@ pub enum KernelError {
         found: Vec<usize>,
     },
     /// A slice's length is not the number of elements of the shape.
-    #[error("{what} has {found} elements where the shape {shape:?} has {expected}")]
     Length {
         /// `input 3` or `the output`.
         what: String,
@@ -40,7 +38,6 @@ pub enum KernelError {
         found: usize,
     },
     /// The method takes another number of inputs.
-    #[error("{method} takes {expected}, not {found}")]
     InputCount {
         /// The method's name.
         method: &'static str,
@@ -50,7 +47,6 @@ pub enum KernelError {
         found: usize,
     },
     /// A per-model parameter has another number of values than there are models.
-    #[error("{found} values of `{parameter}` for {expected} models; give one for each")]
     ParameterCount {
         /// The parameter's name.
         parameter: &'static str,
@@ -60,7 +56,6 @@ pub enum KernelError {
         found: usize,
     },
     /// A parameter's value is out of its range.
-    #[error("`{parameter}` is {value}, but must be {expected}")]
     ParameterRange {
         /// The parameter's name.
         parameter: &'static str,
@@ -70,7 +65,6 @@ pub enum KernelError {
         expected: &'static str,
     },
     /// Two parameters, each within its range, do not fit together.
-    #[error("`{}` is {} and `{}` is {}, but {expected}", parameters.0, values.0, parameters.1, values.1)]
     ParameterPair {
         /// Both parameters' names.
         parameters: (&'static str, &'static str),
@@ -80,10 +74,8 @@ pub enum KernelError {
         expected: &'static str,
     },
     /// The driver could not read an input, or was told to stop; it says which.
-    #[error("reading the inputs was broken off")]
     Interrupted,
     /// The data allow no result.
-    #[error("{what}; {instead}")]
     Undefined {
         /// What the data are.
         what: String,
@@ -91,14 +83,49 @@ pub enum KernelError {
         instead: &'static str,
     },
     /// The weights of a normalised average cancel.
-    #[error(
-        "the weights sum to {sum}, and an average divides by their sum; choose other weights, or set `normalize: false`"
-    )]
     WeightsCancel {
         /// The sum of the weights.
         sum: f64,
     },
 }
+
+// By hand: a derive would bring three more crates to each method crate.
+impl fmt::Display for KernelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KernelError::Shape { input, expected, found } => write!(
+                f,
+                "input {input} has shape {found:?} but input 0 has {expected:?}; all inputs of a merge must have one shape"
+            ),
+            KernelError::Length { what, shape, expected, found } => {
+                write!(f, "{what} has {found} elements where the shape {shape:?} has {expected}")
+            }
+            KernelError::InputCount { method, expected, found } => {
+                write!(f, "{method} takes {expected}, not {found}")
+            }
+            KernelError::ParameterCount { parameter, expected, found } => {
+                write!(
+                    f,
+                    "{found} values of `{parameter}` for {expected} models; give one for each"
+                )
+            }
+            KernelError::ParameterRange { parameter, value, expected } => {
+                write!(f, "`{parameter}` is {value}, but must be {expected}")
+            }
+            KernelError::ParameterPair { parameters: (a, b), values: (x, y), expected } => {
+                write!(f, "`{a}` is {x} and `{b}` is {y}, but {expected}")
+            }
+            KernelError::Interrupted => f.write_str("reading the inputs was broken off"),
+            KernelError::Undefined { what, instead } => write!(f, "{what}; {instead}"),
+            KernelError::WeightsCancel { sum } => write!(
+                f,
+                "the weights sum to {sum}, and an average divides by their sum; choose other weights, or set `normalize: false`"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for KernelError {}
 
 impl KernelError {
     /// Checks that a per-model parameter has one value a model.

@@ -287,6 +287,12 @@ pub trait Whole: Send + Sync {
     /// # Errors
     /// Where the data allow no result, and what reading reports.
     fn run(&self, extent: Extent, inputs: &dyn ReadInputs) -> Result<Step, KernelError>;
+
+    /// About how many bytes of memory that takes: a driver runs no more of them at once than
+    /// there is memory for. None by default.
+    fn memory(&self, _: Extent) -> u64 {
+        0
+    }
 }
 
 /// The inputs of one tensor, for a [`Whole`] to read.

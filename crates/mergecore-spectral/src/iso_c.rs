@@ -6,7 +6,9 @@ use mergecore_kernel::{
 };
 
 use crate::svd::Svd;
-use crate::task_matrix::{Common, DECOMPOSE, WEIGHT, add, merge_onto_base, read_change, unchanged};
+use crate::task_matrix::{
+    Common, DECOMPOSE, WEIGHT, add, memory, merge_onto_base, read_change, unchanged,
+};
 
 /// Isotropic merging in the common subspace, Iso-C ([arXiv:2502.04959]): the models' changes of
 /// a matrix are summed, and of the sum each singular value is replaced by the mean of all.
@@ -88,6 +90,10 @@ impl Whole for Flatten {
         let svd = Svd::new(sum.matrix, &|| inputs.is_cancelled())?;
         let mean = svd.values().iter().sum::<f64>() / svd.values().len() as f64;
         Ok(add(extent, svd.polar(), lambda * mean * sum.scale))
+    }
+
+    fn memory(&self, extent: Extent) -> u64 {
+        memory(extent, 2, 5)
     }
 }
 

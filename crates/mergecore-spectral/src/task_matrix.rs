@@ -213,6 +213,14 @@ fn scaled(mut matrix: Mat<f64>) -> Result<Option<Change>, KernelError> {
     Ok(Some(Change { matrix, scale }))
 }
 
+/// Bytes for so many matrices of this extent and so many square ones of its shorter side, and
+/// for the rotations gathered.
+pub(crate) fn memory(extent: Extent, matrices: u64, squares: u64) -> u64 {
+    let side = extent.rows.min(extent.columns);
+    let doubles = matrices.saturating_mul(extent.len()).saturating_add(squares * side * side);
+    doubles.saturating_mul(8).saturating_add(8 << 20)
+}
+
 /// The apply that adds a merged change, given as [`Change`] has its matrix, times a factor.
 pub(crate) fn add(extent: Extent, matrix: Mat<f64>, factor: f64) -> Step {
     let columns = extent.columns as usize;

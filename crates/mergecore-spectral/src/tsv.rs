@@ -9,7 +9,9 @@ use mergecore_kernel::{
 };
 
 use crate::svd::{Svd, polar};
-use crate::task_matrix::{Common, DECOMPOSE, WEIGHT, add, merge_onto_base, read_change, unchanged};
+use crate::task_matrix::{
+    Common, DECOMPOSE, WEIGHT, add, memory, merge_onto_base, read_change, unchanged,
+};
 
 /// TSV-Merge ([arXiv:2412.00081]): of each of T models' change of a matrix the first 1/T of the
 /// singular values and vectors are kept; the kept vectors of all models are made orthogonal to
@@ -127,6 +129,14 @@ impl Whole for Orthogonalize {
             true => Ok(unchanged(weights.len())),
             false => Ok(add(extent, kept.merged(&stop)?, *lambda)),
         }
+    }
+
+    fn memory(&self, extent: Extent) -> u64 {
+        let side = extent.rows.min(extent.columns);
+        let models = self.0.weights.len() as u64;
+        let kept = (self.0.keeps(side as usize) as u64).saturating_mul(models).max(side);
+        let more = (kept - side).saturating_mul(extent.rows + extent.columns).saturating_mul(8);
+        memory(extent, 3, 7).saturating_add(more)
     }
 }
 

@@ -11,8 +11,8 @@ use crate::elementwise::{Change, Deltas, Elementwise, LANES};
 ///
 /// `tau` is the weighted sum of the task vectors `d_i`, as in task arithmetic. The mask of a
 /// model is on where its own change is not small beside what the others make of it:
-/// `|d_i| >= tall_lambda * |tau - d_i|`. Where at least `min_models` masks are on, the output
-/// is `base + lambda * tau`, elsewhere the base. Base and models have one shape, which is the
+/// `|d_i| >= tall_lambda * |tau - d_i|`. Where at least `min_models` masks are on, or all of
+/// fewer models', the output is `base + lambda * tau`, elsewhere the base. Base and models have one shape, which is the
 /// output's.
 ///
 /// [arXiv:2405.07813]: https://arxiv.org/abs/2405.07813
@@ -35,8 +35,8 @@ pub struct ConsensusTa {
     /// for its mask to be on: 0 or more. 0.4 by default, the middle of the values from 0.2 to
     /// 0.6 among which the paper chooses by validation data.
     pub tall_lambda: f64,
-    /// How many masks have to be on for an element to be changed, the paper's `k`. 2 by
-    /// default; 0 is task arithmetic.
+    /// How many masks have to be on for an element to be changed, the paper's `k`; of
+    /// fewer models all. 2 by default; 0 is task arithmetic.
     pub min_models: u32,
     /// Divide the sum by the sum of the weights, unless it is zero (|sum| < 1e-8), before it is
     /// compared with the models' changes. Off by default.
@@ -107,14 +107,13 @@ impl Kernel for ConsensusTa {
             weights: self.weights.clone(),
             total: if total.abs() < 1e-8 { 1.0 } else { total },
             tall_lambda: self.tall_lambda,
-            min_models: f64::from(self.min_models),
+            min_models: f64::from(self.min_models).min(self.weights.len() as f64),
             lambda: self.lambda,
         })))
     }
 
     fn selects(&self) -> Option<usize> {
-        let too_few = (self.weights.len() as u64) < u64::from(self.min_models);
-        if too_few || self.lambda == 0.0 || self.weights.iter().all(|w| *w == 0.0) {
+        if self.lambda == 0.0 || self.weights.iter().all(|w| *w == 0.0) {
             return Some(0);
         }
         (self.weights == [1.0] && self.lambda == 1.0).then_some(1)

@@ -229,16 +229,16 @@ fn ramplus_tl_of_a_large_epsilon() {
     assert_eq!(merged::<f64>(&params, &inputs, &[3]), [16.0, 12.0, 0.0]);
 }
 
-/// Fewer models than masks have to be on: nothing is kept.
+/// Fewer models than masks have to be on: all of them decide.
 #[test]
-fn consensus_ta_of_too_few_models_is_the_base() {
+fn consensus_ta_of_few_models() {
     let inputs = random(2, 50);
-    let params = ConsensusTa { min_models: 3, ..ConsensusTa::new([1.0, 1.0]) };
-    assert_eq!(merged::<f64>(&params, &inputs, &[50]), inputs[0]);
-    assert_eq!(params.selects(), Some(0));
+    let three = ConsensusTa { min_models: 3, ..ConsensusTa::new([1.0, 1.0]) };
+    let two = ConsensusTa { min_models: 2, ..three.clone() };
+    let of_two = merged::<f64>(&two, &inputs, &[50]);
+    assert_eq!(merged::<f64>(&three, &inputs, &[50]), of_two);
+    assert!(of_two != inputs[0]);
     let lone = ConsensusTa::new([1.0]);
-    assert_eq!(merged::<f64>(&lone, &inputs[..2], &[50]), inputs[0]);
-    let lone = ConsensusTa { min_models: 1, ..lone };
     assert_eq!(merged::<f64>(&lone, &inputs[..2], &[50]), inputs[1]);
 }
 

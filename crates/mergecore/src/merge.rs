@@ -40,9 +40,7 @@ pub fn builtin_methods() -> Registry {
         .register(mergecore_adaptive::NearSwapMethod)
         .register(mergecore_adaptive::ArceeFusionMethod);
     #[cfg(feature = "spectral")]
-    registry
-        .register(mergecore_spectral::IsoCMethod)
-        .register(mergecore_spectral::TsvMethod);
+    registry.register(mergecore_spectral::IsoCMethod).register(mergecore_spectral::TsvMethod);
     registry
 }
 

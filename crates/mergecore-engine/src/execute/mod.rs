@@ -28,6 +28,7 @@ use crate::{CardError, EngineError, MergeOptions, ModelCardOptions, Problems, Pr
 use chunk::{MAX_WAITING, Writer};
 use record::Record;
 use schedule::Schedule;
+use whole::WholeMemory;
 
 pub(crate) use findings::Findings;
 pub(crate) use tensor::Outcome;
@@ -359,6 +360,7 @@ struct Job<'a> {
     /// Whether inputs and output are more than the page cache is likely to hold, so that
     /// what is done is better dropped from it.
     exceeds_memory: bool,
+    whole_memory: WholeMemory,
     done: Mutex<Counters>,
 }
 
@@ -376,9 +378,21 @@ impl<'a> Job<'a> {
         pool: &Pool,
     ) -> Self {
         let budget = Budget::new(&plan.tensors, pool.threads(), options);
-        let exceeds_memory = memory::available().is_some_and(|free| plan.bytes_moved() > free / 2);
+        let available = memory::available();
+        let exceeds_memory = available.is_some_and(|free| plan.bytes_moved() > free / 2);
+        let whole_memory = options.max_memory.or(available.map(|free| free / 2));
+        let whole_memory = WholeMemory::new(whole_memory.unwrap_or(u64::MAX));
         let (writer, record) = to.unzip();
-        Job { plan, writer, record, options, budget, exceeds_memory, done: Mutex::default() }
+        Job {
+            plan,
+            writer,
+            record,
+            options,
+            budget,
+            exceeds_memory,
+            whole_memory,
+            done: Mutex::default(),
+        }
     }
 
     /// Does all tensors that are not complete.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use mergecore_kernel::{Concatenation, Cutoff, ErasedPartial, ErasedScan, Step, SurveyRun};
 
 use super::chunk::Buffers;
+use super::tensor::prefetch_after;
 use super::{Job, Pool};
 use crate::EngineError;
 use crate::plan::Operation;
@@ -107,6 +108,7 @@ impl<'a> Job<'a> {
         self.options.check_cancelled()?;
         let Piece { tensor, elements, start } = piece;
         let inputs = &self.plan.tensors[*tensor].inputs;
+        prefetch_after(inputs, elements);
         buffers.inputs.read(*tensor, inputs, elements.clone())?;
         let read = buffers.inputs.part(elements);
         buffers.worker.fold(scan, partial, *start, all.extent(), &read);

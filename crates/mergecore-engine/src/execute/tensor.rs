@@ -17,7 +17,7 @@ use super::findings::Findings;
 use super::whole::WholeInputs;
 use crate::EngineError;
 use crate::hash::{PieceHasher, TensorHash};
-use crate::plan::{Operation, PlannedTensor};
+use crate::plan::{Operation, PlannedTensor, TensorInput};
 
 /// The hashes of what was read for an output tensor and of what was written;
 /// `None` where they were not asked for.
@@ -123,6 +123,19 @@ pub(super) struct Active<'a> {
 
 /// Elements asked for ahead at once: enough for a long read of every input.
 const PREFETCH: u64 = 1 << 22;
+
+/// Asks storage for the window after the one that these elements begin, if they do.
+pub(super) fn prefetch_after(inputs: &[TensorInput], elements: &Range<u64>) {
+    if elements.start % PREFETCH < elements.end - elements.start {
+        let start = (elements.start / PREFETCH + 1) * PREFETCH;
+        for input in inputs {
+            let window = start..(start + PREFETCH).min(input.source.len());
+            if !window.is_empty() {
+                input.source.prefetch(window);
+            }
+        }
+    }
+}
 
 /// What chunks leave behind.
 struct State {
@@ -247,7 +260,7 @@ impl<'a> Active<'a> {
         buffers: &mut Buffers,
     ) -> Result<(), EngineError> {
         if self.prefetches.load(Ordering::Relaxed) {
-            self.prefetch(elements);
+            prefetch_after(&self.tensor.inputs, elements);
         }
         if self.copied_by_kernel(job, elements)? {
             return Ok(());
@@ -272,6 +285,7 @@ impl<'a> Active<'a> {
     }
 
     fn look_at_whole(&self, job: &Job<'_>, whole: &dyn Whole) -> Result<(), EngineError> {
+        let _memory = job.whole_memory.take(whole.memory(self.extent), job.options)?;
         let reader = WholeInputs::new(self.tensor, job);
         let next = whole.run(self.extent, &reader);
         match reader.into_failure() {
@@ -280,17 +294,6 @@ impl<'a> Active<'a> {
                 job.options.check_cancelled()?;
                 self.state().next = Some(next);
                 Ok(())
-            }
-        }
-    }
-
-    /// Asks storage for the window after the one that these elements begin, if they do.
-    fn prefetch(&self, elements: &Range<u64>) {
-        if elements.start % PREFETCH < elements.end - elements.start {
-            let start = (elements.start / PREFETCH + 1) * PREFETCH;
-            let window = start..(start + PREFETCH).min(self.extent.len());
-            if !window.is_empty() {
-                self.tensor.inputs.iter().for_each(|input| input.source.prefetch(window.clone()));
             }
         }
     }

@@ -229,6 +229,10 @@ pub(crate) fn naive_consensus_ta(inputs: &[Vec<f64>], params: &ConsensusTa) -> V
         let mixed: f64 = deltas.iter().zip(&params.weights).map(|(d, w)| w * d).sum();
         let tau = mixed / divisor;
         let on = deltas.iter().filter(|d| d.abs() >= params.tall_lambda * (tau - **d).abs());
-        if on.count() >= params.min_models as usize { params.lambda * tau } else { 0.0 }
+        if on.count() >= deltas.len().min(params.min_models as usize) {
+            params.lambda * tau
+        } else {
+            0.0
+        }
     })
 }

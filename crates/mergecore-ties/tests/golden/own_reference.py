@@ -33,9 +33,9 @@ def tall_masks(deltas, tau, tall_lambda):
 
 def consensus_ta(base, models, weights, tall_lambda=0.4, min_models=2, normalize=False, lam=1.0):
     """Consensus merging of task arithmetic (arXiv:2405.07813): the multi-task vector is kept
-    where at least min_models masks (the paper's k) are on, and is zero elsewhere. lam scales
-    what is kept, after the masks are made."""
+    where at least min_models masks (the paper's k) are on, or all of fewer models', and is zero
+    elsewhere. lam scales what is kept, after the masks are made."""
     deltas = [m - base for m in models]
     tau = task_sum(deltas, weights, normalize)
     on = sum(mask.astype(int) for mask in tall_masks(deltas, tau, tall_lambda))
-    return base + lam * np.where(on >= min_models, tau, 0.0)
+    return base + lam * np.where(on >= min(min_models, len(models)), tau, 0.0)

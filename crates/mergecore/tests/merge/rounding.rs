@@ -1,7 +1,7 @@
 //! Every deterministic method against its definition: whole tensors at a time in
 //! f64, order statistics by sorting.
 
-use mergecore::DType;
+use mergecore::{DType, MergeOptions};
 
 use crate::support::{Folder, Model, Random, Tensor, is_rounded, llama_config, round};
 
@@ -340,5 +340,36 @@ fn of_equal_magnitudes_the_first_are_kept() {
     );
     for (i, value) in merged["w"].values().into_iter().enumerate() {
         assert_eq!(value != 0.0, i < 90_000, "element {i}");
+    }
+}
+
+/// The threshold of `scope: model` is that of the tensors laid end to end.
+#[test]
+fn the_largest_changes_of_all_tensors_together_are_kept() {
+    let folder = Folder::new();
+    let (base, models, _) = checkpoints(&folder);
+    let recipe = "merge_method: ties\nbase_model: DIR/base\ndtype: float32\n\
+        parameters: {scope: model}\nmodels:\n\
+        - {model: DIR/m0, parameters: {weight: 0.6, density: 0.5}}\n\
+        - {model: DIR/m1, parameters: {weight: 0.8, density: 0.03}}\n\
+        - {model: DIR/m2, parameters: {weight: 0.4, density: 1}}";
+    let plan = mergecore::plan(&folder.recipe(recipe).unwrap(), &MergeOptions::default()).unwrap();
+    let names: Vec<&str> = plan.tensors().iter().map(|tensor| &tensor.name[..]).collect();
+    assert_eq!(names.len(), base.len());
+    let end_to_end = |model: &Model| -> Vec<f64> {
+        names.iter().flat_map(|name| model[*name].values()).collect()
+    };
+    let (base, models): (_, Vec<_>) = (end_to_end(&base), models.iter().map(end_to_end).collect());
+    let kept = trim(deltas(&base, &models), &[0.5, 0.03, 1.0]);
+    let expected = add(&base, &kept, &[0.6, 0.8, 0.4], TIES);
+    let of_each = trim(deltas(&base[..100], &models), &[0.5, 0.03, 1.0]);
+    assert_ne!(of_each[1], kept[1][..100], "a threshold for these alone is another one");
+    for max_memory in [None, Some(1)] {
+        let options = MergeOptions { max_memory, overwrite: true, ..MergeOptions::default() };
+        folder.merge_with(recipe, "out", &options).unwrap();
+        for (i, got) in end_to_end(&folder.read("out")).into_iter().enumerate() {
+            let magnitudes = base[i].abs() + models.iter().map(|model| model[i].abs()).sum::<f64>();
+            assert!(is_rounded(DType::F32, got, expected[i], magnitudes), "element {i}: {got}");
+        }
     }
 }
