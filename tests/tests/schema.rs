@@ -68,6 +68,30 @@ parameters:
   int8_mask: true
 ";
 
+/// Keys that are there and empty.
+#[test]
+fn nothing_is_a_value() {
+    let validator = validator();
+    let recipe = "
+merge_method: nuslerp
+base_model: null
+dtype:
+out_dtype: ~
+tokenizer_source: null
+tokenizer: null
+chat_template: null
+models:
+  - model: {model: org/a, lora: null, adapter: null}
+    parameters: {weight: 1}
+  - {model: org/b, parameters: {weight: 1}}
+parameters:
+  nuslerp_flatten: null
+";
+    let recipe: Value = serde_yaml::from_str(recipe).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&recipe).map(|e| e.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
 #[test]
 fn mistakes_are_not() {
     let validator = validator();

@@ -63,7 +63,7 @@ impl MagPrune {
                 return Err(KernelError::ParameterPair {
                     parameters: ("density", "epsilon"),
                     values: (density, epsilon),
-                    expected: "density - epsilon must be above 0 and density + epsilon below 1",
+                    expected: "density - epsilon must be above 0 and density + epsilon below 1: set a smaller epsilon, or density 0 or 1",
                 });
             }
             Ok(chance)

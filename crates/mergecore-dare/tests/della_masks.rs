@@ -203,7 +203,7 @@ fn densities_and_epsilons_that_do_not_fit_together_are_refused() {
     assert_eq!(
         error(0.9, 0.15),
         "`density` is 0.9 and `epsilon` is 0.15, but density - epsilon must be above 0 and \
-         density + epsilon below 1"
+         density + epsilon below 1: set a smaller epsilon, or density 0 or 1"
     );
     error(0.15, 0.15);
     error(0.75, 0.25);

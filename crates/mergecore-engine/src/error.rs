@@ -91,6 +91,18 @@ pub enum EngineError {
         /// looked at, for other problems.
         tensor: Option<String>,
     },
+    /// A required parameter that all models share, given to one of them.
+    #[error(
+        "{place}: {method} has one `{parameter}` for all models; move it to `parameters` beside or above the list of models"
+    )]
+    MisplacedParameter {
+        /// Where the recipe gives it.
+        place: Box<Place>,
+        /// The method.
+        method: String,
+        /// The parameter.
+        parameter: &'static str,
+    },
     /// A parameter's value of the wrong type or out of range.
     #[error("{place}: `{parameter}` is {found}{}, but must be {expected}", for_tensor(tensor))]
     ParameterValue {
@@ -109,7 +121,7 @@ pub enum EngineError {
     /// Parameters that do not fit together.
     #[error("{place}: tensor `{tensor}`: {source}")]
     Parameters {
-        /// The recipe's method.
+        /// The recipe's method, or the model whose parameters they are.
         place: Box<Place>,
         /// The tensor.
         tensor: String,
@@ -469,6 +481,7 @@ impl EngineError {
             | EngineError::UnknownMethod { place, .. }
             | EngineError::UnknownParameter { place, .. }
             | EngineError::MissingParameter { place, .. }
+            | EngineError::MisplacedParameter { place, .. }
             | EngineError::ParameterValue { place, .. }
             | EngineError::Parameters { place, .. }
             | EngineError::SurveyDiffers { place, .. }
@@ -524,6 +537,7 @@ impl EngineError {
             | EngineError::UnknownMethod { .. }
             | EngineError::UnknownParameter { .. }
             | EngineError::MissingParameter { .. }
+            | EngineError::MisplacedParameter { .. }
             | EngineError::ParameterValue { .. }
             | EngineError::Parameters { .. }
             | EngineError::SurveyDiffers { .. }

@@ -12,7 +12,8 @@ impl Registry {
     /// YAML with. It knows of each method which parameters it takes, with their types, ranges
     /// and defaults.
     ///
-    /// What it refuses, a merge refuses too. A merge sees more: whether models are there, how
+    /// What it refuses, a merge refuses too, but for numbers, flags and lists that are given as
+    /// text (`"0.5"`) or left empty. A merge sees more: whether models are there, how
     /// layers and filters fit them, what a merge method asks of several values together.
     ///
     /// ```
@@ -56,7 +57,7 @@ impl Registry {
                 },
                 "base_model": {
                     "description": "The model that changes are counted from; it also gives configuration and tokenizer",
-                    "$ref": "#/definitions/model",
+                    "anyOf": or_null("model"),
                 },
                 "models": { "$ref": "#/definitions/models" },
                 "slices": { "$ref": "#/definitions/slices" },
@@ -69,21 +70,21 @@ impl Registry {
                 "parameters": { "$ref": "#/definitions/parameters" },
                 "dtype": {
                     "description": "The output's dtype, where out_dtype names none",
-                    "type": "string",
+                    "type": ["string", "null"],
                     "examples": dtypes,
                 },
                 "out_dtype": {
                     "description": "The output's dtype",
-                    "type": "string",
+                    "type": ["string", "null"],
                     "examples": dtypes,
                 },
                 "tokenizer_source": {
                     "description": "Whose tokenizer the output gets: `base`, `union` or a model",
-                    "$ref": "#/definitions/model",
+                    "anyOf": or_null("model"),
                 },
                 "tokenizer": {
                     "description": "The output's tokenizer in detail",
-                    "type": "object",
+                    "type": ["object", "null"],
                     "additionalProperties": false,
                     "properties": {
                         "source": { "$ref": "#/definitions/model" },
@@ -93,7 +94,7 @@ impl Registry {
                 },
                 "chat_template": {
                     "description": "The name of a chat template, `auto`, or a template",
-                    "type": "string",
+                    "type": ["string", "null"],
                 },
                 "name": { "description": "Has no effect" },
             },
@@ -101,6 +102,11 @@ impl Registry {
             "definitions": definitions,
         })
     }
+}
+
+/// A definition, or nothing: the key is there and empty.
+fn or_null(definition: &str) -> Value {
+    json!([{ "$ref": format!("#/definitions/{definition}") }, { "type": "null" }])
 }
 
 /// What a parameter may be set to: a value, a value a layer, or either where a filter matches.
@@ -129,7 +135,7 @@ fn setting(parameter: &Parameter) -> Value {
     };
     setting.extend(default.map(|default| ("default".to_owned(), default)));
     let list = json!({ "type": "array", "items": conditional, "minItems": 1 });
-    setting.insert("anyOf".to_owned(), json!([value, conditional, list]));
+    setting.insert("anyOf".to_owned(), json!([value, conditional, list, { "type": "null" }]));
     Value::Object(setting)
 }
 
@@ -239,8 +245,8 @@ fn common_definitions() -> [(&'static str, Value); 5] {
                 "required": ["model"],
                 "properties": {
                     "model": { "$ref": "#/definitions/location" },
-                    "adapter": { "$ref": "#/definitions/location" },
-                    "lora": { "$ref": "#/definitions/location" },
+                    "adapter": { "anyOf": or_null("location") },
+                    "lora": { "anyOf": or_null("location") },
                     "override_architecture": { "type": ["string", "null"] },
                 },
             },
@@ -296,7 +302,7 @@ fn common_definitions() -> [(&'static str, Value); 5] {
                         },
                     },
                 },
-                "base_model": { "$ref": "#/definitions/model" },
+                "base_model": { "anyOf": or_null("model") },
                 "parameters": { "$ref": "#/definitions/parameters" },
                 "residual_weight": { "description": "Has no effect" },
             },

@@ -203,7 +203,7 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Vectorize
         let Election { consensus, elect } = self.0.election;
         let unweighted = elect == Elect::Unweighted;
         let plain =
-            consensus == Consensus::Sum && !(unweighted && !self.0.deltas.divisors.is_empty());
+            consensus == Consensus::Sum && (!unweighted || self.0.deltas.divisors.is_empty());
         match (self.0.weights.len(), plain, unweighted) {
             (2, true, false) => return self.few::<2, false>(),
             (3, true, false) => return self.few::<3, false>(),

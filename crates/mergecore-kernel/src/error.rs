@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::DefaultValue;
+
 /// Why a merge of arrays, or the binding of a method to a tensor, failed.
 ///
 /// ```
@@ -119,7 +121,8 @@ impl fmt::Display for KernelError {
             KernelError::Undefined { what, instead } => write!(f, "{what}; {instead}"),
             KernelError::WeightsCancel { sum } => write!(
                 f,
-                "the weights sum to {sum}, and an average divides by their sum; choose other weights, or set `normalize: false`"
+                "the weights sum to {}, and an average divides by their sum; choose other weights, or set `normalize: false`",
+                DefaultValue::Number(*sum) // which is short where the number is tiny
             ),
         }
     }

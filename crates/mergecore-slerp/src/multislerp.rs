@@ -78,7 +78,7 @@ impl MultiSlerp {
         let sum: f64 = self.weights.iter().sum();
         // Weights like 0.1, 0.2 and -0.3 sum to rounding errors.
         if sum.abs() <= 1e-12 * size {
-            let what = format!("the weights sum to {sum}, by which they were to be divided");
+            let what = "the weights, which were to be divided by their sum, sum to zero but for rounding errors".to_owned();
             let instead = "choose other weights, or set `normalize_weights: false`";
             return Err(KernelError::Undefined { what, instead });
         }

@@ -28,7 +28,7 @@ mod kernel_error {
         let ab: [&[f32]; 2] = [&A, &B];
         assert_eq!(
             text(multislerp(&ab, &MultiSlerp::new([0.5, -0.5]))),
-            "the weights sum to 0, by which they were to be divided; choose other weights, or set `normalize_weights: false`"
+            "the weights, which were to be divided by their sum, sum to zero but for rounding errors; choose other weights, or set `normalize_weights: false`"
         );
         // Of these all that remains is a rounding error.
         let error = multislerp(&[&A, &B, &A], &MultiSlerp::new([0.1, 0.2, -0.3])).unwrap_err();

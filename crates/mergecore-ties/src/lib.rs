@@ -28,7 +28,9 @@ pub use magmax::magmax;
 pub use magmax::{MagMax, MagMaxMethod, magmax_slices};
 #[cfg(feature = "ndarray")]
 pub use mergecore_kernel::ndarray;
-pub use mergecore_kernel::{Consensus, Elect, Election, KernelError, Rescale, keep_count};
+pub use mergecore_kernel::{
+    Consensus, Elect, Election, KernelError, Rescale, TensorSlices, keep_count, merge_tensors,
+};
 #[cfg(feature = "ndarray")]
 pub use ram::ram;
 pub use ram::{Ram, RamMethod, ram_slices};

@@ -51,8 +51,7 @@ pub struct Ties {
 /// Among what TIES keeps the largest magnitudes of a task vector.
 ///
 /// ```
-/// use mergecore_ties::{KernelError, Ties, TrimScope};
-/// use mergecore_kernel::{TensorSlices, merge_tensors};
+/// use mergecore_ties::{KernelError, TensorSlices, Ties, TrimScope, merge_tensors};
 ///
 /// // Two tensors of one model: the larger half of both together is all in the second.
 /// let params = Ties { scope: TrimScope::Model, ..Ties::new([1.0], [0.5]) };

@@ -2,7 +2,7 @@
 
 use mergecore_ties::{
     Breadcrumbs, Consensus, ConsensusTa, Elect, Election, MagMax, Ram, RamPlus, Rescale, Sce,
-    TaskArithmetic, Ties,
+    TaskArithmetic, TensorSlices, Ties, TrimScope, merge_tensors,
 };
 use support::Case;
 
@@ -115,7 +115,37 @@ fn ram() {
     assert_eq!(seen, [30, 30]);
 }
 
-/// Against definitions of our own: golden/own_reference.py.
+/// Against definitions of our own, as the next test is: golden/own_reference.py.
+#[test]
+fn ties_with_one_threshold_a_model() {
+    let seen = check(include_str!("golden/ties_model.json"), ["ties"], |case| {
+        let ties = Ties {
+            normalize: case.flag("normalize"),
+            lambda: number(case, "lam"),
+            scope: TrimScope::Model,
+            ..Ties::new(case.numbers("weights"), case.numbers("densities"))
+        };
+        let (inputs, expected) = (case.input_values(), case.output());
+        let lengths: Vec<[usize; 1]> =
+            case.numbers("lengths").into_iter().map(|length| [length as usize]).collect();
+        let mut out = vec![0.0; expected.len()];
+        let (mut rest, mut start, mut tensors) = (&mut out[..], 0, Vec::new());
+        for shape in &lengths {
+            let (out, others) = rest.split_at_mut(shape[0]);
+            let inputs = inputs.iter().map(|input| &input[start..][..shape[0]]).collect();
+            tensors.push(TensorSlices { inputs, shape, out });
+            (rest, start) = (others, start + shape[0]);
+        }
+        merge_tensors(&ties, &mut tensors).expect("sound");
+        for (i, (out, expected)) in out.iter().zip(expected).enumerate() {
+            let magnitudes: f64 = inputs.iter().map(|input| input[i].abs()).sum();
+            assert!((out - expected).abs() <= 1e-12 * magnitudes, "{ties:?}: element {i}");
+        }
+    });
+    assert_eq!(seen, [16]);
+}
+
+/// As above.
 #[test]
 fn magmax_and_consensus_ta() {
     let seen = check(include_str!("golden/own.json"), ["magmax", "consensus_ta"], |case| {

@@ -105,8 +105,16 @@ pub(super) fn method(
     })
 }
 
+/// Parameters of the method that are not where or what they are meant to be.
+#[derive(Default)]
+pub(super) struct Slips {
+    misspelt: Vec<Misspelt>,
+    /// Shared parameters that a single model has, and where.
+    misplaced: Vec<(&'static str, RecipePath)>,
+}
+
 /// A parameter of the method under a name that is none.
-pub(super) struct Slip {
+struct Misspelt {
     /// The `parameters` that have it.
     level: RecipePath,
     /// The method's parameter that it resembles.
@@ -114,15 +122,15 @@ pub(super) struct Slip {
 }
 
 /// Refuses parameters that nothing knows, and notes those without effect. Yields the
-/// method's own that are misspelt.
+/// method's own that are misspelt or in the wrong place.
 pub(super) fn check_names(
     recipe: &Recipe<'_>,
     registry: &Registry,
     method: &dyn Method,
     problems: &mut Problems,
     notes: &mut Vec<String>,
-) -> Vec<Slip> {
-    let mut slips = Vec::new();
+) -> Slips {
+    let mut slips = Slips::default();
     let mut without_effect = WithoutEffect::new(recipe, notes);
     for site in sites(recipe.config) {
         let levels = recipe.config.levels(site);
@@ -135,6 +143,7 @@ pub(super) fn check_names(
             let taken = method.parameters().iter().find(|parameter| parameter.name == name);
             if let Some(parameter) = taken {
                 if parameter.scope == Scope::Shared && site.input.is_some() {
+                    slips.misplaced.push((parameter.name, path.clone()));
                     without_effect.note(
                         &path,
                         name,
@@ -159,7 +168,8 @@ pub(super) fn check_names(
             let own = method.parameters().iter().map(|parameter| parameter.name);
             let meant = nearest(name, own.clone());
             if let Some(meant) = meant {
-                slips.push(Slip { level: level.clone(), meant: meant.to_owned() });
+                let (level, meant) = (level.clone(), meant.to_owned());
+                slips.misspelt.push(Misspelt { level, meant });
             }
             let suggestion = meant.or_else(|| nearest(name, others().chain(KNOWN_ELSEWHERE)));
             problems.push(EngineError::UnknownParameter {
@@ -223,13 +233,13 @@ enum Mistake {
 pub(super) struct Mistakes<'a> {
     recipe: &'a Recipe<'a>,
     method: &'a dyn Method,
-    slips: &'a [Slip],
+    slips: &'a Slips,
     /// By parameter and the setting at fault, or the place that lacks one.
     reported: HashSet<(&'static str, RecipePath)>,
 }
 
 impl<'a> Mistakes<'a> {
-    pub(super) fn new(recipe: &'a Recipe<'a>, method: &'a dyn Method, slips: &'a [Slip]) -> Self {
+    pub(super) fn new(recipe: &'a Recipe<'a>, method: &'a dyn Method, slips: &'a Slips) -> Self {
         Mistakes { recipe, method, slips, reported: HashSet::new() }
     }
 
@@ -315,12 +325,23 @@ impl<'a> Mistakes<'a> {
         let tensor = tensor.map(str::to_owned);
         match mistake {
             Mistake::Missing => {
-                let misspelt = |slip: &Slip| {
+                let misspelt = |slip: &Misspelt| {
                     slip.meant == parameter.name
                         && lookup.levels.iter().any(|level| level.path == slip.level)
                 };
-                if self.slips.iter().any(misspelt) {
+                if self.slips.misspelt.iter().any(misspelt) {
                     return; // said already
+                }
+                let mut misplaced = self.slips.misplaced.iter();
+                if let Some((name, path)) = misplaced.find(|(name, _)| *name == parameter.name) {
+                    if self.reported.insert((parameter.name, RecipePath::root())) {
+                        problems.push(EngineError::MisplacedParameter {
+                            place: self.recipe.place_of_key(path),
+                            method: self.method.name().to_owned(),
+                            parameter: name,
+                        });
+                    }
+                    return;
                 }
                 let path = self.recipe.config.site_path(lookup.site);
                 // What all models share is missing everywhere at once.

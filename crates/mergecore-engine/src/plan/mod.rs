@@ -23,7 +23,7 @@ use crate::card::{CardContent, license_of};
 use crate::identity::plan_hash;
 use crate::place::{InputPlace, check_place};
 use crate::{EngineError, MergeOptions, Problems, Registry};
-use arguments::{Mistakes, Slip};
+use arguments::{Mistakes, Slips};
 use recipe::Recipe;
 use tensors::Grounds;
 
@@ -172,7 +172,8 @@ impl MergePlan {
         let (mut problems, mut notes) = (Problems::new(), Vec::new());
         let recipe = &Recipe::new(config);
         let method = check(recipe, registry, &mut problems, &mut notes);
-        let (method, slips) = method.map_or((None, Vec::new()), |(m, slips)| (Some(m), slips));
+        let (method, slips) =
+            method.map_or((None, Slips::default()), |(m, slips)| (Some(m), slips));
         let named = models::distinct(config);
         let before = problems.len();
         let groups = sections::arrange(recipe, &named, method.as_deref(), &mut problems);
@@ -378,7 +379,7 @@ fn check(
     registry: &Registry,
     problems: &mut Problems,
     notes: &mut Vec<String>,
-) -> Option<(Arc<dyn Method>, Vec<Slip>)> {
+) -> Option<(Arc<dyn Method>, Slips)> {
     models::check_supported(recipe, problems);
     let method = problems.add(arguments::method(recipe, registry))?;
     notes.extend(recipe.config.notes().iter().map(ToString::to_string));

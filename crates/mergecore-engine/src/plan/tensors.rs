@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use mergecore_config::{FloatType, Level, MergeConfig, RecipePath, Site};
 use mergecore_io::{StoredTensor, TensorSource, natural_order};
-use mergecore_kernel::{Binding, Combination, Extent, Kernel, KernelError, Method, Scope, Step};
+use mergecore_kernel::{
+    Arguments, Binding, Combination, Extent, Kernel, KernelError, Method, Scope, Step,
+};
 use mergecore_tensor::DType;
 
 use super::arguments::{Lookup, Mistakes};
@@ -568,8 +570,12 @@ impl<'a> Planner<'a, '_> {
             Err(source) => {
                 let cause = Cause::Parameters { site, mistake: discriminant(&source) };
                 if !self.reported.contains(&cause) {
-                    let place = self.recipe.place(&RecipePath::root().key("merge_method"));
-                    let tensor = name.to_owned();
+                    let model = model_of(&source, &binding.models).map(|model| model + skip);
+                    let path = match model.and_then(|model| section.sources.get(model)) {
+                        Some(source) => self.recipe.config.site_path(source.site),
+                        None => RecipePath::root().key("merge_method"),
+                    };
+                    let (place, tensor) = (self.recipe.place(&path), name.to_owned());
                     self.report(cause, EngineError::Parameters { place, tensor, source });
                 }
                 None
@@ -629,4 +635,13 @@ impl Kernel for Convert {
     fn first(&self, _: Extent) -> Result<Step, KernelError> {
         Ok(Step::apply(Combination::select(0, 1)))
     }
+}
+
+/// The first model whose parameters do not fit together.
+fn model_of(error: &KernelError, models: &[Arguments]) -> Option<usize> {
+    let KernelError::ParameterPair { parameters, values, .. } = error else { return None };
+    models.iter().position(|arguments| {
+        (arguments.number(parameters.0), arguments.number(parameters.1))
+            == (Some(values.0), Some(values.1))
+    })
 }

@@ -368,6 +368,22 @@ def own_cases():
                            normalize=normalize, lam=lam)
 
 
+def ties_model_cases():
+    """Tensors laid end to end."""
+    sets = [([1.0], [0.4]), ([0.5, 0.5], [0.3, 0.7]), ([1.0, 0.4, -0.6], [0.5, 1.0, 0.02]), ([0.7, 0.3], [0.0, 0.2])]
+    for i, (weights, densities) in enumerate(sets):
+        for make in (near, spread):
+            shapes = [SHAPES[(i + j) % 6] for j in range(4)]
+            tensors = [(base, ms) for base, *ms in (make(len(weights), shape) for shape in shapes)]
+            for normalize, lam in ((True, 1.0), (False, 0.7)):
+                out = own.ties_model(tensors, weights, densities, normalize, lam)
+                flat = lambda parts: np.concatenate([part.reshape(-1) for part in parts])
+                inputs = [flat([base for base, _ in tensors])]
+                inputs += [flat([ms[k] for _, ms in tensors]) for k in range(len(weights))]
+                yield case("ties", inputs, flat(out), weights=weights, densities=densities, normalize=normalize,
+                           lam=lam, lengths=[float(base.size) for base, _ in tensors])
+
+
 def words(seed, stream, count):
     """ChaCha8's words for the key that is the seed's eight bytes and zeros."""
     blocks = -(-count // 16)
@@ -529,6 +545,7 @@ for crate, name, cases in (
     ("ties", "sce", sce_cases),
     ("ties", "ram", ram_cases),
     ("ties", "own", own_cases),
+    ("ties", "ties_model", ties_model_cases),
     ("dare", "dare", dare_cases),
     ("dare", "della", della_cases),
     ("adaptive", "adaptive", adaptive_cases),

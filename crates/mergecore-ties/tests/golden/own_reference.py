@@ -1,4 +1,4 @@
-"""Executable definitions of `magmax` and `consensus_ta`, in NumPy float64.
+"""Executable definitions of `magmax`, `consensus_ta` and `ties` with `scope: model`, in NumPy float64.
 
 Written from the papers, for the golden files: whole tensors in memory, float64 throughout, one
 short function per method. `base` and `models[i]` are float64 arrays of one shape, `weights[i]`
@@ -39,3 +39,33 @@ def consensus_ta(base, models, weights, tall_lambda=0.4, min_models=2, normalize
     tau = task_sum(deltas, weights, normalize)
     on = sum(mask.astype(int) for mask in tall_masks(deltas, tau, tall_lambda))
     return base + lam * np.where(on >= min(min_models, len(models)), tau, 0.0)
+
+
+def largest_of_all(deltas, density):
+    """Masks, one a tensor, of the floor(density * n) largest magnitudes (at least one for a
+    positive density) among the n elements of all tensors; of equal ones the first tensors', and
+    in a tensor the lowest index."""
+    flat = np.concatenate([np.abs(d).reshape(-1) for d in deltas])
+    keep = int(density * flat.size)
+    if density > 0:
+        keep = max(keep, 1)
+    mask = np.zeros(flat.size, dtype=bool)
+    mask[np.argsort(-flat, kind="stable")[:keep]] = True
+    ends = np.cumsum([d.size for d in deltas])[:-1]
+    return [part.reshape(d.shape) for part, d in zip(np.split(mask, ends), deltas)]
+
+
+def ties_model(tensors, weights, densities, normalize=True, lam=1.0):
+    """TIES (arXiv:2306.01708) as its authors' own code trims: a threshold for all of a model's
+    task vector. `tensors` is a list of (base, models); a list of outputs."""
+    deltas = [[models[i] - base for base, models in tensors] for i in range(len(weights))]
+    masks = [largest_of_all(of_model, density) for of_model, density in zip(deltas, densities)]
+    out = []
+    for t, (base, _) in enumerate(tensors):
+        weighted = [w * deltas[i][t] * masks[i][t] for i, w in enumerate(weights)]
+        plus = sum(weighted) >= 0
+        agree = [np.where(plus, x > 0, x < 0) for x in weighted]
+        total = sum(x * a for x, a in zip(weighted, agree))
+        divisor = sum(w * a for w, a in zip(weights, agree)) if normalize else np.ones_like(base)
+        out.append(base + lam * (total / np.where(divisor == 0, 1.0, divisor)))
+    return out

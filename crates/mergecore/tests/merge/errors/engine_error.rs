@@ -53,6 +53,15 @@ fn missing_parameter() {
 }
 
 #[test]
+fn misplaced_parameter() {
+    let recipe = "merge_method: slerp\nbase_model: DIR/a\nmodels:\n  - model: DIR/b\n    parameters: {t: 0.5}\n";
+    let error = refused(&folder(), recipe);
+    assert!(matches!(error, EngineError::MisplacedParameter { .. }));
+    says(&error, &["line 5, column 18: models[0].parameters.t: slerp has one `t` for all models"]);
+    says(&error, &["move it to `parameters` beside or above the list of models"]);
+}
+
+#[test]
 fn parameter_value() {
     let recipe = "merge_method: ties\nbase_model: DIR/a\nmodels:\n  - model: DIR/b\n    parameters: {weight: 1, density: [0.5, 2]}\n";
     let error = refused(&folder(), recipe);
@@ -67,6 +76,12 @@ fn parameters() {
     assert!(matches!(error, EngineError::Parameters { .. }));
     says(&error, &["line 1, column 15: merge_method: tensor `model.embed_tokens.weight`: "]);
     says(&error, &["weights sum to 0", "choose other weights, or set `normalize: false`"]);
+    // What one model's do not fit is placed at that model.
+    let recipe = "merge_method: della\nbase_model: DIR/a\nparameters: {weight: 1}\nmodels:\n  - {model: DIR/b, parameters: {density: 0.5}}\n  - {model: DIR/b, parameters: {density: 0.95}}\n";
+    let error = refused(&folder(), recipe);
+    assert!(matches!(error, EngineError::Parameters { .. }));
+    says(&error, &["line 6, column 5: models[1]: tensor `model.embed_tokens.weight`: "]);
+    says(&error, &["`density` is 0.95 and `epsilon` is 0.15", "set a smaller epsilon"]);
 }
 
 #[test]
