@@ -115,7 +115,7 @@ OTHERS = {
     "della_linear": three(MOVED, NO_LIMIT),
     "breadcrumbs": three(MOVED),
     "breadcrumbs_ties": three(MOVED),
-    "sce": three(MOVED + "parameters: {select_topk: 0.5}\n"),
+    "sce": three(MOVED + "parameters: {select_topk: 0.5}\n", NO_LIMIT),
     "ram": three(MOVED),
     "ramplus_tl": three(MOVED),
     "model_stock": three(MOVED),

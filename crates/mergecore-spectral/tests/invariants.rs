@@ -6,7 +6,7 @@ use mergecore_tensor::{Element, bf16, f16};
 use support::{Data, Random, bits, merged, task_vectors, typed};
 
 #[path = "formula/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code)] // only its decomposition is used here
 mod formula;
 #[path = "../../mergecore-kernel/tests/support/mod.rs"]
 mod support;
