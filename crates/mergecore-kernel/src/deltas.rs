@@ -237,7 +237,8 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elected<'_, T, NORMA
                 divisors[m] = self.0.deltas.divisors[m];
             }
         }
-        let floor = self.0.floor;
+        let inverses =
+            if NORMALIZE { inverses(&self.0.weights[..N], self.0.floor) } else { [1.0; 8] };
         let lambda = self.0.lambda;
         for (i, out) in self.0.out.iter_mut().enumerate() {
             let base = base[i].widen();
@@ -250,19 +251,36 @@ impl<T: Element, const NORMALIZE: bool, const DIVIDE: bool> Elected<'_, T, NORMA
                 vote = if m == 0 { votes[0] } else { vote + votes[m] };
             }
             let minus = sign_if_minus(vote);
-            let (mut mixed, mut divisor) = (0.0, 0.0);
+            let (mut mixed, mut agree) = (0.0, [false; N]);
             for m in 0..N {
-                let agrees = agrees(minus, votes[m]);
-                let agreeing = if agrees { deltas[m] } else { 0.0 };
+                agree[m] = agrees(minus, votes[m]);
+                let agreeing = if agree[m] { deltas[m] } else { 0.0 };
                 mixed = if m == 0 { agreeing } else { mixed + agreeing };
-                divisor += if agrees { weights[m] } else { 0.0 };
             }
             if NORMALIZE {
-                mixed *= floor.inverse(divisor);
+                // One of them, chosen without a branch.
+                let mut left = inverses;
+                for m in (0..N).rev() {
+                    for low in 0..1 << m {
+                        left[low] = if agree[m] { left[low + (1 << m)] } else { left[low] };
+                    }
+                }
+                mixed *= left[0];
             }
             *out = added(base, lambda * mixed);
         }
     }
+}
+
+/// What the sum of the deltas that agree is multiplied by, for each subset of at most three
+/// models, the first model's bit lowest. Not inlined: the compiler would choose among the sums
+/// and divide in the loop after all.
+#[inline(never)]
+fn inverses(weights: &[f64], floor: Floor) -> [f64; 8] {
+    std::array::from_fn(|subset| {
+        let agree = weights.iter().enumerate().filter(|(m, _)| subset >> m & 1 == 1);
+        floor.inverse(agree.fold(0.0, |sum, (_, weight)| sum + weight))
+    })
 }
 
 /// The sign bit where the sum of all deltas has elected minus; a tie (zero) elects plus.
