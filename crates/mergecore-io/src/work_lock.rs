@@ -1,6 +1,6 @@
 //! The lock that keeps two processes from making one output at once.
 
-use std::fs::{self, File, FileType, TryLockError};
+use std::fs::{File, FileType, TryLockError};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -129,7 +129,7 @@ fn holder(file: File) -> String {
 #[cfg(unix)]
 fn is_still_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    match (file.metadata(), fs::symlink_metadata(path)) {
+    match (file.metadata(), path.symlink_metadata()) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
         _ => false,
     }
@@ -143,6 +143,8 @@ fn is_still_at(_: &File, path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
