@@ -52,8 +52,8 @@ fn replay(
     let started = Instant::now();
     let (mut journal, _) = Journal::open(path, &Storage::new())?;
     for part in lines.chunks(lines.len().div_ceil(appends.max(1)).max(1)) {
-        let texts: Vec<String> = part.iter().map(ToString::to_string).collect();
-        journal.append(texts.iter().map(String::as_str))?;
+        let texts: Result<Vec<String>, _> = part.iter().map(serde_json::to_string).collect();
+        journal.append(texts?.iter().map(String::as_str))?;
     }
     let elapsed = started.elapsed();
     std::fs::remove_file(path)?;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use twox_hash::XxHash3_128;
+use twox_hash::XxHash3_64;
 
 use crate::discover::{open_regular, read_small_file};
 use crate::error::IoError;
@@ -12,7 +12,7 @@ use crate::storage::Storage;
 /// A file to which lines are added, each with its checksum, so that of lines half written when
 /// the process or the machine stopped nothing is believed.
 ///
-/// A line is the XXH3-128 of its text in 32 hexadecimal digits, a space, and the text.
+/// A line is the 64 bits of XXH3 of its text in 16 hexadecimal digits, a space, and the text.
 ///
 /// ```
 /// use mergecore_io::{Journal, Storage};
@@ -69,8 +69,10 @@ impl Journal {
     /// # Errors
     /// [`IoError::System`].
     pub fn append<'a>(&mut self, lines: impl IntoIterator<Item = &'a str>) -> Result<(), IoError> {
-        let lines = lines.into_iter().map(|line| format!("{} {line}\n", checksum(line)));
-        let text: String = lines.collect();
+        let mut text = String::new();
+        for line in lines {
+            text.extend([&checksum(line), " ", line, "\n"]);
+        }
         self.storage.write_at(&self.file, &self.path, text.as_bytes(), self.end)?;
         self.end += text.len() as u64;
         Ok(())
@@ -86,7 +88,7 @@ impl Journal {
 }
 
 fn checksum(line: &str) -> String {
-    format!("{:032x}", XxHash3_128::oneshot(line.as_bytes()))
+    format!("{:016x}", XxHash3_64::oneshot(line.as_bytes()))
 }
 
 /// The lines up to the first that is not whole, and where that one begins.

@@ -16,23 +16,45 @@ use super::chunk::Buffers;
 use super::findings::Findings;
 use super::whole::WholeInputs;
 use crate::EngineError;
-use crate::hash::{PieceHasher, TensorHash};
+use crate::hash::{ParseHashError, PieceHasher, TensorHash};
 use crate::plan::{Operation, PlannedTensor, TensorInput};
 
 /// The hashes of what was read for an output tensor and of what was written;
-/// `None` where they were not asked for.
+/// `None` where they were not asked for. As text the digits of all, the output's last.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub(crate) struct TensorHashes {
     pub(crate) inputs: Option<Vec<TensorHash>>,
     pub(crate) output: Option<TensorHash>,
+}
+
+impl From<TensorHashes> for String {
+    fn from(hashes: TensorHashes) -> String {
+        let hashes = hashes.inputs.into_iter().flatten().chain(hashes.output);
+        hashes.map(|hash| hash.to_string()).collect()
+    }
+}
+
+impl TryFrom<String> for TensorHashes {
+    type Error = ParseHashError;
+
+    fn try_from(text: String) -> Result<Self, ParseHashError> {
+        let digits = |digits: &[u8]| str::from_utf8(digits).map_err(|_| ParseHashError)?.parse();
+        let hashes: Result<Vec<TensorHash>, _> = text.as_bytes().chunks(32).map(digits).collect();
+        let mut inputs = hashes?;
+        let output = inputs.pop();
+        Ok(TensorHashes { inputs: output.map(|_| inputs), output })
+    }
 }
 
 /// What is known of a tensor once it is done.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) hashes: TensorHashes,
+    #[serde(default, skip_serializing_if = "Findings::is_none")]
     pub(crate) findings: Findings,
     /// What the user should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
 }
 
