@@ -21,7 +21,8 @@ use crate::storage::Storage;
 /// let path = dir.path().join("journal");
 /// let (mut journal, lines) = Journal::open(&path, &Storage::new())?;
 /// assert!(lines.is_empty());
-/// journal.append(["begun", "one done"])?;
+/// journal.append("begun")?;
+/// journal.append("one done")?;
 /// drop(journal);
 ///
 /// // The machine stops while a third line is being written.
@@ -63,16 +64,13 @@ impl Journal {
         Ok((Journal { path: path.to_owned(), file, storage: storage.clone(), end }, lines))
     }
 
-    /// Adds lines, which hold no line break. They are handed to the system at once, and are
-    /// on the disk when it has written them.
+    /// Adds a line, which holds no line break. It is handed to the system at once, and is on
+    /// the disk when that has written it.
     ///
     /// # Errors
     /// [`IoError::System`].
-    pub fn append<'a>(&mut self, lines: impl IntoIterator<Item = &'a str>) -> Result<(), IoError> {
-        let mut text = String::new();
-        for line in lines {
-            text.extend([&checksum(line), " ", line, "\n"]);
-        }
+    pub fn append(&mut self, line: &str) -> Result<(), IoError> {
+        let text = format!("{} {line}\n", checksum(line));
         self.storage.write_at(&self.file, &self.path, text.as_bytes(), self.end)?;
         self.end += text.len() as u64;
         Ok(())
@@ -114,7 +112,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let written = ["first", "", "third ü"];
-        Journal::open(&path, &Storage::new()).unwrap().0.append(written).unwrap();
+        let (mut journal, _) = Journal::open(&path, &Storage::new()).unwrap();
+        written.iter().for_each(|line| journal.append(line).unwrap());
         let content = std::fs::read(&path).unwrap();
         let starts: Vec<usize> = [0]
             .into_iter()
@@ -129,7 +128,7 @@ mod tests {
                 std::fs::write(&path, damaged).unwrap();
                 let (mut journal, lines) = Journal::open(&path, &Storage::new()).unwrap();
                 assert_eq!(lines, written[..whole], "at {at}");
-                journal.append(["more"]).unwrap();
+                journal.append("more").unwrap();
                 let (_, lines) = Journal::open(&path, &Storage::new()).unwrap();
                 assert_eq!(lines.last().unwrap(), "more", "at {at}");
                 assert_eq!(lines.len(), whole + 1, "at {at}");

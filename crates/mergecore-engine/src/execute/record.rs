@@ -1,9 +1,10 @@
 //! What an interrupted merge leaves for the next one: which tensors are done.
 //!
-//! The journal's first line says what the merge is; each further one a tensor that is in the
-//! output's files, with its hash. Lines are added every few milliseconds and not synced: after
-//! a power failure, a tensor whose bytes did not reach the disk is found by its hash. Where
-//! tensors are not hashed, the files are synced before a line is written.
+//! The journal's first line says what the merge is; each further one which tensors have come to
+//! be in the output's files since the line before, with their hashes. Lines are added every few
+//! milliseconds and not synced: after a power failure, a tensor whose bytes did not reach the
+//! disk is found by its hash. Where tensors are not hashed, the files are synced before a line is
+//! written.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,9 +24,9 @@ const EVERY: Duration = Duration::from_millis(5);
 /// The same, where the output's files must be synced before.
 const EVERY_SYNCED: Duration = Duration::from_secs(10);
 
-/// A line of the journal: a tensor that is done.
+/// In a line of the journal: a tensor that is done.
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct Done {
     tensor: usize,
     #[serde(flatten)]
     outcome: Outcome,
@@ -36,7 +37,7 @@ pub(super) struct Record<'a> {
     staged: &'a StagedDir,
     hashed: bool,
     /// Done, but not yet in the journal, and perhaps not yet in the files.
-    pending: Mutex<Vec<(usize, Outcome)>>,
+    pending: Mutex<Vec<Done>>,
     /// Held by who writes, which may take a sync.
     written: Mutex<Written>,
 }
@@ -73,16 +74,16 @@ impl<'a> Record<'a> {
         staged.clear()?;
         let (mut journal, _) = Journal::open(&path, &options.storage)?;
         let line = serde_json::to_string(&identity).expect("names and numbers are JSON");
-        journal.append([line.as_str()])?;
+        journal.append(&line)?;
         Ok((record(journal), BTreeMap::new()))
     }
 
     /// Notes a tensor whose chunks are all computed.
     pub(super) fn complete(&self, tensor: usize, outcome: &Outcome) {
-        self.pending().push((tensor, outcome.clone()));
+        self.pending().push(Done { tensor, outcome: outcome.clone() });
     }
 
-    fn pending(&self) -> MutexGuard<'_, Vec<(usize, Outcome)>> {
+    fn pending(&self) -> MutexGuard<'_, Vec<Done>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,19 +116,16 @@ impl<'a> Record<'a> {
         written: &mut Written,
         writer: &CheckpointWriter,
     ) -> Result<(), EngineError> {
-        let in_files = |(tensor, _): &mut (usize, Outcome)| writer.is_written(*tensor);
-        let ready: Vec<(usize, Outcome)> = self.pending().extract_if(.., in_files).collect();
+        let in_files = |done: &mut Done| writer.is_written(done.tensor);
+        let ready: Vec<Done> = self.pending().extract_if(.., in_files).collect();
         if ready.is_empty() {
             return Ok(());
         }
         if !self.hashed {
             writer.sync()?;
         }
-        let line = |(tensor, outcome)| {
-            serde_json::to_string(&Line { tensor, outcome }).expect("names and numbers are JSON")
-        };
-        let lines: Vec<String> = ready.into_iter().map(line).collect();
-        written.journal.append(lines.iter().map(String::as_str))?;
+        let line = serde_json::to_string(&ready).expect("names and numbers are JSON");
+        written.journal.append(&line)?;
         written.at = Instant::now();
         self.staged.keep();
         Ok(())
@@ -157,12 +155,13 @@ fn found(
             differences,
         });
     }
-    let lines = lines.iter().map_while(|line| serde_json::from_str(line).ok());
-    // Of two lines for one tensor the later one counts.
-    let done = lines.map(|Line { tensor, outcome }| (tensor, outcome)).filter(|(_, outcome)| {
-        // What another option let pass then is looked at again.
-        options.allow_nonfinite || outcome.notes.is_empty()
-    });
+    let lines = lines.iter().map_while(|line| serde_json::from_str::<Vec<Done>>(line).ok());
+    // What another option let pass then is looked at again.
+    let done = lines
+        .flatten()
+        .filter(|done| options.allow_nonfinite || done.outcome.notes.is_empty())
+        // Of two for one tensor the later one counts.
+        .map(|Done { tensor, outcome }| (tensor, outcome));
     Ok(Some(done.collect()))
 }
 

@@ -1,6 +1,7 @@
 //! One output tensor on its way through scans and apply.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -9,7 +10,7 @@ use mergecore_kernel::{
     Apply, BLOCK, Cutoff, ErasedPartial, ErasedScan, Extent, Found, KernelError, Losses, Order,
     Step, Whole, blocks,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Job;
 use super::chunk::Buffers;
@@ -21,17 +22,22 @@ use crate::plan::{Operation, PlannedTensor, TensorInput};
 
 /// The hashes of what was read for an output tensor and of what was written;
 /// `None` where they were not asked for. As text the digits of all, the output's last.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct TensorHashes {
     pub(crate) inputs: Option<Vec<TensorHash>>,
     pub(crate) output: Option<TensorHash>,
 }
 
-impl From<TensorHashes> for String {
-    fn from(hashes: TensorHashes) -> String {
-        let hashes = hashes.inputs.into_iter().flatten().chain(hashes.output);
-        hashes.map(|hash| hash.to_string()).collect()
+impl fmt::Display for TensorHashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inputs.iter().flatten().chain(&self.output).try_for_each(|hash| hash.fmt(f))
+    }
+}
+
+impl Serialize for TensorHashes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
