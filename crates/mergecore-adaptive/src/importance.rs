@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use mergecore_kernel::{
-    Cutoff, Element, Extent, KernelError, Keys, Order, Scan, Simd, Step, Tile, Vectorize,
-    magnitude_key, select,
+    Cutoff, Element, Extent, KernelError, Keys, Order, Scan, Simd, Step, Tile, TypedApply,
+    Vectorize, magnitude_key, select,
 };
 
 use crate::divergence::divergence;
-use crate::pairwise::{Pair, Pairwise};
 
 /// Measures each row, then finds the threshold and takes what reaches it.
 pub(crate) struct RowScan {
@@ -88,7 +87,7 @@ impl Scan for RowScan {
         select(keys, &counts, extent, move |cutoffs| {
             let [q1, median, q3] = std::array::from_fn(|lane| value(lane, &cutoffs[lane]));
             let threshold = median + 1.5 * (q3 - q1);
-            Ok(Step::apply(Pair(Fusion { rows, threshold })))
+            Ok(Step::apply(Fusion { rows, threshold }))
         })
     }
 }
@@ -169,16 +168,16 @@ struct Fusion {
     threshold: f64,
 }
 
-impl Pairwise for Fusion {
+impl TypedApply for Fusion {
     fn compute<T: Element>(
         &self,
         simd: Simd,
         start: u64,
-        base: &[T],
-        other: &[T],
+        inputs: &[&[T]],
+        _: &mut [T],
         out: &mut [f64],
     ) {
-        simd.run(Take { fusion: self, start, base, other, out });
+        simd.run(Take { fusion: self, start, base: inputs[0], other: inputs[1], out });
     }
 }
 

@@ -6,7 +6,6 @@ mod divergence;
 mod importance;
 mod model_stock;
 mod nearswap;
-mod pairwise;
 
 #[cfg(feature = "ndarray")]
 pub use arcee_fusion::arcee_fusion;

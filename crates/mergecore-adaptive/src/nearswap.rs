@@ -2,10 +2,8 @@
 
 use mergecore_kernel::{
     Base, Binding, Combination, DefaultValue, Element, Extent, Inputs, Kernel, KernelError, Method,
-    Parameter, ParameterKind, Scope, Simd, Step, Vectorize, merge_slices,
+    Parameter, ParameterKind, Scope, Simd, Step, TypedApply, Vectorize, merge_slices,
 };
-
-use crate::pairwise::{Pair, Pairwise};
 
 /// NearSwap: moves the base toward another model by at most `t` in each element:
 /// `w * other + (1 - w) * base` with `w = t / |other - base|`, at most 1. Both have one shape,
@@ -63,7 +61,7 @@ impl Kernel for NearSwap {
         self.check()?;
         Ok(match self.selects() {
             Some(input) => Step::apply(Combination::select(input, 2)),
-            None => Step::apply(Pair(*self)),
+            None => Step::apply(*self),
         })
     }
 
@@ -72,9 +70,16 @@ impl Kernel for NearSwap {
     }
 }
 
-impl Pairwise for NearSwap {
-    fn compute<T: Element>(&self, simd: Simd, _: u64, base: &[T], other: &[T], out: &mut [f64]) {
-        simd.run(Move { t: self.t, base, other, out });
+impl TypedApply for NearSwap {
+    fn compute<T: Element>(
+        &self,
+        simd: Simd,
+        _: u64,
+        inputs: &[&[T]],
+        _: &mut [T],
+        out: &mut [f64],
+    ) {
+        simd.run(Move { t: self.t, base: inputs[0], other: inputs[1], out });
     }
 }
 

@@ -1,10 +1,10 @@
 //! A linear combination of the inputs: the apply of every averaging method.
 
 use mergecore_tensor::{
-    DType, Element, Elements, ElementsMut, Losses, Simd, Vectorize, bf16, f16, narrow_run,
+    DType, Element, Elements, ElementsMut, Losses, Simd, Vectorize, narrow_run,
 };
 
-use crate::{Apply, TILE, Tile};
+use crate::{Apply, StoredWork, TILE, Tile, over_stored};
 
 /// Output = sum of coefficient times input, element by element.
 ///
@@ -100,13 +100,7 @@ impl Apply for Combination {
         inputs: &[Elements<'_>],
         out: &mut ElementsMut<'_>,
     ) -> Option<Losses> {
-        match inputs.first() {
-            Some(Elements::Bf16(_)) => self.fused_from::<bf16>(simd, inputs, out),
-            Some(Elements::F16(_)) => self.fused_from::<f16>(simd, inputs, out),
-            Some(Elements::F32(_)) => self.fused_from::<f32>(simd, inputs, out),
-            Some(Elements::F64(_)) => self.fused_from::<f64>(simd, inputs, out),
-            _ => None,
-        }
+        over_stored(inputs, Fused { combination: self, simd, out })?
     }
 }
 
@@ -123,22 +117,26 @@ impl Combination {
         let sum: f64 = self.coefficients.iter().sum();
         holds && self.coefficients.iter().all(|c| *c >= 0.0) && (sum - 1.0).abs() < 1e-9
     }
+}
 
-    /// `None`, and nothing done, where not all inputs are of this type.
-    fn fused_from<I: Element>(
-        &self,
-        simd: Simd,
-        inputs: &[Elements<'_>],
-        out: &mut ElementsMut<'_>,
-    ) -> Option<Losses> {
-        let inputs: Option<Vec<&[I]>> =
-            inputs.iter().map(|input| I::from_elements(*input)).collect();
-        let inputs = inputs?;
+/// A combination of stored elements, to stored elements.
+struct Fused<'a, 'b> {
+    combination: &'a Combination,
+    simd: Simd,
+    out: &'a mut ElementsMut<'b>,
+}
+
+impl StoredWork for Fused<'_, '_> {
+    /// `None`, and nothing done, where the output is not of a floating-point type.
+    type Output = Option<Losses>;
+
+    fn run<T: Element>(self, inputs: &[&[T]]) -> Option<Losses> {
+        let Fused { combination, simd, out } = self;
         Some(match out {
-            ElementsMut::Bf16(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
-            ElementsMut::F16(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
-            ElementsMut::F32(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
-            ElementsMut::F64(out) => simd.run(Combine { combination: self, inputs: &inputs, out }),
+            ElementsMut::Bf16(out) => simd.run(Combine { combination, inputs, out }),
+            ElementsMut::F16(out) => simd.run(Combine { combination, inputs, out }),
+            ElementsMut::F32(out) => simd.run(Combine { combination, inputs, out }),
+            ElementsMut::F64(out) => simd.run(Combine { combination, inputs, out }),
             _ => return None,
         })
     }

@@ -1,9 +1,9 @@
 //! The Gram matrix of the inputs: every dot product and squared norm, in one scan.
 
-use mergecore_tensor::{Element, Elements, Simd, Vectorize, bf16, f16};
+use mergecore_tensor::{Element, Elements, Simd, Vectorize};
 
 use crate::deltas::Subtract;
-use crate::{KernelError, Order, Scan, Step, TILE, Tile};
+use crate::{KernelError, Order, Scan, Step, StoredWork, TILE, Tile, over_stored};
 
 /// Dot products of all pairs of inputs, or of their differences from a base, taken as flat
 /// vectors.
@@ -226,12 +226,9 @@ where
         _: u64,
         inputs: &[Elements<'_>],
     ) -> bool {
-        match inputs.first().filter(|_| self.combination.is_none()) {
-            Some(Elements::Bf16(_)) => self.fold_slices::<bf16>(partial, simd, inputs),
-            Some(Elements::F16(_)) => self.fold_slices::<f16>(partial, simd, inputs),
-            Some(Elements::F32(_)) => self.fold_slices::<f32>(partial, simd, inputs),
-            _ => false,
-        }
+        let count = self.inputs + usize::from(self.from_base);
+        let work = AddStored { from_base: self.from_base, simd, partial };
+        self.combination.is_none() && over_stored(&inputs[..count], work).is_some()
     }
 
     fn combine(&self, total: &mut Lanes, next: Lanes) {
@@ -250,23 +247,23 @@ impl<F> GramScan<F> {
     fn vectors(&self) -> usize {
         self.inputs + usize::from(self.combination.is_some())
     }
+}
 
-    /// `false`, and nothing done, where the inputs' dtypes differ.
-    fn fold_slices<T: Element>(
-        &self,
-        partial: &mut Lanes,
-        simd: Simd,
-        inputs: &[Elements<'_>],
-    ) -> bool {
-        let count = self.inputs + usize::from(self.from_base);
-        let slices = inputs[..count].iter().map(|input| T::from_elements(*input));
-        let Some(slices) = slices.collect::<Option<Vec<&[T]>>>() else { return false };
-        let lanes = &mut partial.0[..];
-        match slices.split_first().filter(|_| self.from_base) {
-            Some((base, models)) => simd.run(AddDeltaProducts { base, models, lanes }),
-            None => simd.run(AddProducts { inputs: &slices, lanes }),
+struct AddStored<'a> {
+    from_base: bool,
+    simd: Simd,
+    partial: &'a mut Lanes,
+}
+
+impl StoredWork for AddStored<'_> {
+    type Output = ();
+
+    fn run<T: Element>(self, inputs: &[&[T]]) {
+        let lanes = &mut self.partial.0[..];
+        match inputs.split_first().filter(|_| self.from_base) {
+            Some((base, models)) => self.simd.run(AddDeltaProducts { base, models, lanes }),
+            None => self.simd.run(AddProducts { inputs, lanes }),
         }
-        true
     }
 }
 

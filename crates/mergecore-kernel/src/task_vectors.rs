@@ -1,10 +1,10 @@
 //! Task vectors: base plus a combination of pruned, rescaled, sign-elected deltas.
 
-use mergecore_tensor::{Element, Elements, ElementsMut, Losses, Simd, bf16, f16};
+use mergecore_tensor::{Element, Simd};
 
 use crate::deltas::{Agreeing, Deltas, Sum};
 use crate::rescale::NormScan;
-use crate::{Apply, Combination, Election, KernelError, Prune, Rescale, Step, TILE, Tile};
+use crate::{Combination, Election, KernelError, Prune, Rescale, Step, TypedApply};
 
 /// `base + lambda * sum(weight_i * delta_i)`, over the models that agree with
 /// the elected sign only where there is an election, divided by the sum of the
@@ -255,66 +255,17 @@ struct DeltaApply<P> {
     floor: Floor,
 }
 
-impl<P: Prune> Apply for DeltaApply<P> {
-    fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
-        let mut pruned = self.room(tile.len());
-        let inputs: Vec<&[f64]> = (0..tile.inputs()).map(|index| tile.input(index)).collect();
-        self.mix(tile.simd(), tile.start(), &inputs, &mut pruned, out);
+impl<P: Prune> TypedApply for DeltaApply<P> {
+    /// Of each model, pruned.
+    fn room<T: Element>(&self, len: usize) -> Vec<T> {
+        vec![T::default(); self.factors.len() * len]
     }
 
     fn whole_rows(&self) -> bool {
         self.prune.whole_rows()
     }
 
-    fn apply_stored(
-        &self,
-        simd: Simd,
-        start: u64,
-        inputs: &[Elements<'_>],
-        out: &mut ElementsMut<'_>,
-    ) -> Option<Losses> {
-        match inputs.first() {
-            Some(Elements::Bf16(_)) => self.stored::<bf16>(simd, start, inputs, out),
-            Some(Elements::F16(_)) => self.stored::<f16>(simd, start, inputs, out),
-            Some(Elements::F32(_)) => self.stored::<f32>(simd, start, inputs, out),
-            Some(Elements::F64(_)) => self.stored::<f64>(simd, start, inputs, out),
-            _ => None,
-        }
-    }
-}
-
-impl<P: Prune> DeltaApply<P> {
-    /// Room for a tile of so many elements of each model, pruned.
-    fn room<T: Element>(&self, len: usize) -> Vec<T> {
-        vec![T::default(); self.factors.len() * len]
-    }
-
-    /// `None`, and nothing done, where not all inputs are of this type.
-    fn stored<T: Element>(
-        &self,
-        simd: Simd,
-        start: u64,
-        inputs: &[Elements<'_>],
-        out: &mut ElementsMut<'_>,
-    ) -> Option<Losses> {
-        let inputs: Option<Vec<&[T]>> =
-            inputs.iter().map(|input| T::from_elements(*input)).collect();
-        let inputs = inputs?;
-        let mut losses = Losses::default();
-        let (mut pruned, mut values) = (self.room(TILE), [0.0; TILE]);
-        let mut parts = Vec::with_capacity(inputs.len());
-        for at in (0..out.len()).step_by(TILE) {
-            let values = &mut values[..TILE.min(out.len() - at)];
-            parts.clear();
-            parts.extend(inputs.iter().map(|input| &input[at..][..values.len()]));
-            self.mix(simd, start + at as u64, &parts, &mut pruned, values);
-            losses.add(at as u64, out.part(at, values.len()).narrow(simd, values));
-        }
-        Some(losses)
-    }
-
-    /// Computes a tile; `pruned` is [`room`](Self::room) to use, for at least as much.
-    fn mix<T: Element>(
+    fn compute<T: Element>(
         &self,
         simd: Simd,
         start: u64,
@@ -339,7 +290,9 @@ impl<P: Prune> DeltaApply<P> {
         let agreeing = Agreeing { deltas, weights, election, floor, lambda, out };
         agreeing.run(simd, *normalize, self.divides());
     }
+}
 
+impl<P> DeltaApply<P> {
     /// Whether deltas are divided by the divisor and then multiplied by the weight, not
     /// multiplied by the quotient of both: deltas of 16-bit weights are few steps, of which
     /// often as many weighted ones of one sign as of the other make a sum of zero, and then

@@ -1,8 +1,6 @@
 //! Applies that compute an element from the base's and the models' there and nothing else.
 
-use mergecore_kernel::{
-    Apply, Element, Elements, ElementsMut, Losses, Simd, TILE, Tile, Vectorize,
-};
+use mergecore_kernel::{Element, Simd, TypedApply, Vectorize};
 
 /// Elements computed at once, whatever the number of models.
 pub(crate) const LANES: usize = 16;
@@ -94,71 +92,16 @@ pub(crate) trait Lanewise {
 /// The apply that adds a change to the base; bit for bit the base where the change is zero.
 pub(crate) struct Elementwise<C>(pub(crate) C);
 
-impl<C: Change> Apply for Elementwise<C> {
-    fn apply(&self, tile: &mut Tile<'_>, out: &mut [f64]) {
-        let inputs: Vec<&[f64]> = (0..tile.inputs()).map(|index| tile.input(index)).collect();
-        let runs = Runs::new(&inputs);
-        tile.simd().run(Add { change: &self.0, runs, out });
-    }
-
-    fn apply_stored(
+impl<C: Change> TypedApply for Elementwise<C> {
+    fn compute<T: Element>(
         &self,
         simd: Simd,
         _: u64,
-        inputs: &[Elements<'_>],
-        out: &mut ElementsMut<'_>,
-    ) -> Option<Losses> {
-        over_stored(inputs, AddStored { change: &self.0, simd, out })
-    }
-}
-
-/// Work on inputs of one stored type, whichever it is.
-pub(crate) trait OverStored {
-    type Output;
-
-    fn over<T: Element>(self, inputs: &[&[T]]) -> Self::Output;
-}
-
-/// Does the work; `None`, and nothing done, where not all inputs are of one type.
-pub(crate) fn over_stored<W: OverStored>(inputs: &[Elements<'_>], work: W) -> Option<W::Output> {
-    fn of<T: Element, W: OverStored>(
-        _: &[T],
-        inputs: &[Elements<'_>],
-        work: W,
-    ) -> Option<W::Output> {
-        let typed = inputs.iter().map(|input| T::from_elements(*input));
-        Some(work.over(&typed.collect::<Option<Vec<&[T]>>>()?))
-    }
-    match inputs.first()? {
-        Elements::Bf16(base) => of(base, inputs, work),
-        Elements::F16(base) => of(base, inputs, work),
-        Elements::F32(base) => of(base, inputs, work),
-        Elements::F64(base) => of(base, inputs, work),
-        _ => None,
-    }
-}
-
-struct AddStored<'a, 'b, C> {
-    change: &'a C,
-    simd: Simd,
-    out: &'a mut ElementsMut<'b>,
-}
-
-impl<C: Change> OverStored for AddStored<'_, '_, C> {
-    type Output = Losses;
-
-    fn over<T: Element>(self, inputs: &[&[T]]) -> Losses {
-        let AddStored { change, simd, out } = self;
-        let mut losses = Losses::default();
-        let (mut parts, mut values) = (Vec::with_capacity(inputs.len()), [0.0; TILE]);
-        for at in (0..out.len()).step_by(TILE) {
-            let values = &mut values[..TILE.min(out.len() - at)];
-            parts.clear();
-            parts.extend(inputs.iter().map(|input| &input[at..][..values.len()]));
-            simd.run(Add { change, runs: Runs::new(&parts), out: values });
-            losses.add(at as u64, out.part(at, values.len()).narrow(simd, values));
-        }
-        losses
+        inputs: &[&[T]],
+        _: &mut [T],
+        out: &mut [f64],
+    ) {
+        simd.run(Add { change: &self.0, runs: Runs::new(inputs), out });
     }
 }
 

@@ -2,13 +2,12 @@
 
 use mergecore_kernel::{
     Base, Binding, DefaultValue, Element, Elements, Extent, Inputs, Kernel, KernelError, Method,
-    Order, Parameter, ParameterKind, Scan, Scope, Simd, Step, Tile, Vectorize, merge_models,
+    Order, Parameter, ParameterKind, Scan, Scope, Simd, Step, StoredWork, Tile, Vectorize,
+    merge_models, over_stored,
 };
 
 use crate::consensus_ta::{NOT_NEGATIVE, check_not_negative};
-use crate::elementwise::{
-    Change, Deltas, Elementwise, LANES, Lanewise, OverStored, Runs, over_stored,
-};
+use crate::elementwise::{Change, Deltas, Elementwise, LANES, Lanewise, Runs};
 use crate::ram::{EPSILON, EPSILON_PARAMETER, is_active};
 
 /// RAM+, tensor-local ([arXiv:2601.13572]): as [`Ram`](crate::Ram), but what one model alone changed is
@@ -142,7 +141,7 @@ impl Scan for CountChanges {
     fn fold(&self, partial: &mut Vec<Changes>, tile: &mut Tile<'_>) {
         let inputs: Vec<&[f64]> = (0..tile.inputs()).map(|index| tile.input(index)).collect();
         let simd = tile.simd();
-        CountStored { epsilon: self.params.epsilon, simd, partial }.over(&inputs);
+        CountStored { epsilon: self.params.epsilon, simd, partial }.run(&inputs);
     }
 
     fn fold_stored(
@@ -176,10 +175,10 @@ struct CountStored<'a> {
     partial: &'a mut Vec<Changes>,
 }
 
-impl OverStored for CountStored<'_> {
+impl StoredWork for CountStored<'_> {
     type Output = ();
 
-    fn over<T: Element>(self, inputs: &[&[T]]) {
+    fn run<T: Element>(self, inputs: &[&[T]]) {
         let runs = Runs::new(inputs);
         let mut found = vec![[[0.0; LANES]; 2]; runs.models()];
         self.simd.run(Count { epsilon: self.epsilon, runs, found: &mut found });

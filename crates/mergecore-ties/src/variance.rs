@@ -1,10 +1,11 @@
 //! The variance of an element across models, to select by.
 
 use mergecore_kernel::{
-    Element, Elements, KernelError, Keys, Order, Scan, Simd, Step, Tile, Vectorize, magnitude_key,
+    Element, Elements, KernelError, Keys, Order, Scan, Simd, Step, StoredWork, Tile, Vectorize,
+    magnitude_key, over_stored,
 };
 
-use crate::elementwise::{LANES, Lanewise, OverStored, Runs, over_stored};
+use crate::elementwise::{LANES, Lanewise, Runs};
 
 /// Each element's variance across the models, exactly as the definition computes it: variances
 /// that are equal or nearly so order alike.
@@ -125,10 +126,10 @@ struct CountStored {
     simd: Simd,
 }
 
-impl OverStored for CountStored {
+impl StoredWork for CountStored {
     type Output = u64;
 
-    fn over<T: Element>(self, inputs: &[&[T]]) -> u64 {
+    fn run<T: Element>(self, inputs: &[&[T]]) -> u64 {
         self.simd.run(Count::new(inputs))
     }
 }
