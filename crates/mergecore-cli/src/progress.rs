@@ -1,8 +1,9 @@
 //! The progress bar.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mergecore::{Progress, ProgressCallback};
 
 /// A bar on stderr; hidden where that is no terminal, or when quiet.
@@ -27,13 +28,15 @@ impl Bar {
         if self.0.is_hidden() {
             return None;
         }
-        let bar = self.0.clone();
+        let (bar, surveyed) = (self.0.clone(), AtomicU64::new(0));
         Some(ProgressCallback::new(move |progress: Progress| {
             bar.set_position(progress.bytes_done);
-            bar.set_message(format!(
-                "{}/{} tensors",
-                progress.tensors_done, progress.tensors_total
-            ));
+            let read = progress.bytes_surveyed;
+            bar.set_message(if surveyed.swap(read, Ordering::Relaxed) < read {
+                format!("{} read to select among all tensors", DecimalBytes(read))
+            } else {
+                format!("{}/{} tensors", progress.tensors_done, progress.tensors_total)
+            });
         }))
     }
 

@@ -136,11 +136,14 @@ impl Default for MergeOptions {
 ///
 /// // Tensors may be empty, so that there are no bytes to write.
 /// let percent = |progress: Progress| 100 * progress.bytes_done / progress.bytes_total.max(1);
-/// let half = Progress { bytes_done: 28, bytes_total: 56, tensors_done: 1, tensors_total: 3 };
+/// let half = Progress { bytes_done: 28, bytes_total: 56, tensors_total: 3, ..Progress::default() };
 /// assert_eq!(percent(half), 50);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// Bytes of inputs read so far for what a method must know of all tensors before any is
+    /// merged (`scope: model`). How many there will be depends on the data.
+    pub bytes_surveyed: u64,
     /// Bytes of tensors written so far.
     pub bytes_done: u64,
     /// Bytes of tensors to write.
@@ -152,7 +155,7 @@ pub struct Progress {
 }
 
 /// A function that is told of the progress: after every chunk written and every tensor
-/// completed.
+/// completed, and where all tensors are looked at before, after every chunk read for that.
 ///
 /// ```
 /// use mergecore_engine::{MergeOptions, ProgressCallback};

@@ -227,6 +227,7 @@ fn check_tensors(
                 bytes_total,
                 tensors_done: done.1,
                 tensors_total: manifest.tensors.len(),
+                ..Progress::default()
             });
         }
     };

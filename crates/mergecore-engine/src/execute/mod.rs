@@ -366,6 +366,7 @@ struct Job<'a> {
 
 #[derive(Default)]
 struct Counters {
+    surveyed: u64,
     bytes: u64,
     tensors: usize,
 }
@@ -470,14 +471,27 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Counts what was written and tells whoever wants to know, under the lock: so
-    /// that nobody is told of less than before.
+    /// Counts what was written.
     fn report(&self, bytes: u64, tensors: usize) {
+        self.tell(|done| {
+            done.bytes += bytes;
+            done.tensors += tensors;
+        });
+    }
+
+    /// Counts what was read for a survey.
+    fn report_surveyed(&self, bytes: u64) {
+        self.tell(|done| done.surveyed += bytes);
+    }
+
+    /// Counts and tells whoever wants to know, under the lock: so that nobody is told of less
+    /// than before.
+    fn tell(&self, count: impl FnOnce(&mut Counters)) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        done.bytes += bytes;
-        done.tensors += tensors;
+        count(&mut done);
         if let Some(progress) = &self.options.progress {
             progress.call(Progress {
+                bytes_surveyed: done.surveyed,
                 bytes_done: done.bytes,
                 bytes_total: self.plan.layout.total_bytes(),
                 tensors_done: done.tensors,

@@ -112,6 +112,8 @@ impl<'a> Job<'a> {
         buffers.inputs.read(*tensor, inputs, elements.clone())?;
         let read = buffers.inputs.part(elements);
         buffers.worker.fold(scan, partial, *start, all.extent(), &read);
+        let element: usize = inputs.iter().map(|input| input.source.dtype().size()).sum();
+        self.report_surveyed((elements.end - elements.start) * element as u64);
         Ok(())
     }
 }
