@@ -40,7 +40,7 @@ pub struct CheckpointWriter {
     layout: Arc<Layout>,
     dir: PathBuf,
     storage: Storage,
-    files: Vec<OutputFile>,
+    files: Arc<[OutputFile]>,
     /// Bytes written so far, by tensor.
     written: Vec<AtomicU64>,
     /// Set once the kernel would not copy from file to file.
@@ -154,6 +154,7 @@ impl CheckpointWriter {
         }
         let written = layout.tensors().iter().map(|_| AtomicU64::new(0)).collect();
         let (dir, storage, cannot_copy) = (dir.to_owned(), storage.clone(), AtomicBool::new(false));
+        let files = files.into();
         Ok(CheckpointWriter { layout, dir, storage, files, written, cannot_copy })
     }
 
@@ -211,8 +212,50 @@ impl CheckpointWriter {
     ///
     /// [`IoError::System`].
     pub fn sync(&self) -> Result<(), IoError> {
-        self.files.iter().try_for_each(|file| self.storage.sync(&file.file, &file.path))?;
-        self.storage.sync_dir(&self.dir)
+        sync_files(&self.storage, &self.files, &self.dir)
+    }
+
+    /// As [`sync`](Self::sync), unless it is told to stop meanwhile, which it asks `stop` for
+    /// twenty times a second: `false` then, and what was written may not be on the disk.
+    ///
+    /// The disk may take long, and waiting for it cannot be broken off: a thread of its own
+    /// waits, and goes on to when the caller does not.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError::System`].
+    ///
+    /// ```
+    /// # use mergecore_io::{CheckpointWriter, IoError, Layout, TensorSpec};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let dtype = mergecore_tensor::DType::U8;
+    /// # let tensor = TensorSpec { name: "w".into(), dtype, shape: vec![2] };
+    /// # let layout = Layout::new(vec![tensor], u64::MAX, Default::default())?;
+    /// # let writer = CheckpointWriter::create(dir.path(), layout.into())?;
+    /// writer.write(0, 0, &[1, 2])?;
+    /// assert!(writer.sync_unless(|| false)?);
+    /// # Ok::<(), IoError>(())
+    /// ```
+    pub fn sync_unless(&self, stop: impl Fn() -> bool) -> Result<bool, IoError> {
+        let (sender, receiver) = mpsc::channel();
+        let (storage, files, dir) = (self.storage.clone(), self.files.clone(), self.dir.clone());
+        let wait = std::thread::Builder::new().name("mergecore-sync".to_owned());
+        let started = wait.spawn(move || {
+            // Nobody may be there any more.
+            let _ = sender.send(sync_files(&storage, &files, &dir));
+        });
+        started.map_err(IoError::system("start a thread to sync", &self.dir))?;
+        loop {
+            match receiver.recv_timeout(Duration::from_millis(50)) {
+                Ok(synced) => return synced.map(|()| true),
+                Err(RecvTimeoutError::Timeout) if stop() => return Ok(false),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let panicked = std::io::Error::other("the thread that waited panicked");
+                    return Err(IoError::system("sync", &self.dir)(panicked));
+                }
+            }
+        }
     }
 
     /// The layout that is being filled.
@@ -406,11 +449,8 @@ impl CheckpointWriter {
         self.sync()
     }
 
-    /// As [`finish`](Self::finish), unless it is told to stop meanwhile, which it asks
-    /// `stop` for twenty times a second: `false` then, and the files may not be on the disk.
-    ///
-    /// The disk may take long, and waiting for it cannot be broken off: a thread of its own
-    /// waits, and goes on to when the caller does not.
+    /// As [`finish`](Self::finish), unless it is told to stop meanwhile, as by
+    /// [`sync_unless`](Self::sync_unless).
     ///
     /// # Errors
     ///
@@ -429,26 +469,7 @@ impl CheckpointWriter {
     /// ```
     pub fn finish_unless(self, stop: impl Fn() -> bool) -> Result<bool, IoError> {
         self.check_written()?;
-        let (sender, receiver) = mpsc::channel();
-        let wait = std::thread::Builder::new().name("mergecore-sync".to_owned());
-        let (dir, this) = (self.dir.clone(), self);
-        let started = wait.spawn(move || {
-            let synced = this.sync();
-            // Nobody may be there any more.
-            let _ = sender.send(synced);
-        });
-        started.map_err(IoError::system("start a thread to sync", &dir))?;
-        loop {
-            match receiver.recv_timeout(Duration::from_millis(50)) {
-                Ok(synced) => return synced.map(|()| true),
-                Err(RecvTimeoutError::Timeout) if stop() => return Ok(false),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    let panicked = std::io::Error::other("the thread that waited panicked");
-                    return Err(IoError::system("sync", dir)(panicked));
-                }
-            }
-        }
+        self.sync_unless(stop)
     }
 
     fn check_written(&self) -> Result<(), IoError> {
@@ -464,6 +485,11 @@ impl CheckpointWriter {
             None => Ok(()),
         }
     }
+}
+
+fn sync_files(storage: &Storage, files: &[OutputFile], dir: &Path) -> Result<(), IoError> {
+    files.iter().try_for_each(|file| storage.sync(&file.file, &file.path))?;
+    storage.sync_dir(dir)
 }
 
 /// Waits until a directory's entries (names made, renamed or removed in it) are

@@ -35,7 +35,7 @@ struct Done {
 /// The record of a merge under way.
 pub(super) struct Record<'a> {
     staged: &'a StagedDir,
-    hashed: bool,
+    options: &'a MergeOptions,
     /// Done, but not yet in the journal, and perhaps not yet in the files.
     pending: Mutex<Vec<Done>>,
     /// Held by who writes, which may take a sync.
@@ -56,7 +56,7 @@ impl<'a> Record<'a> {
     pub(super) fn open(
         plan: &MergePlan,
         staged: &'a StagedDir,
-        options: &MergeOptions,
+        options: &'a MergeOptions,
     ) -> Result<(Self, BTreeMap<usize, Outcome>), EngineError> {
         let identity = Identity::of(plan, options);
         let path = staged.journal_path();
@@ -65,7 +65,7 @@ impl<'a> Record<'a> {
             .filter(|_| options.hash || files_are_whole(plan, staged));
         let record = |journal| {
             let written = Mutex::new(Written { journal, at: Instant::now() });
-            Record { staged, hashed: options.hash, pending: Mutex::default(), written }
+            Record { staged, options, pending: Mutex::default(), written }
         };
         if let Some(done) = done {
             return Ok((record(journal), done));
@@ -91,7 +91,7 @@ impl<'a> Record<'a> {
     pub(super) fn write(&self, writer: &CheckpointWriter) -> Result<(), EngineError> {
         // Whoever has the lock is writing.
         let Ok(mut written) = self.written.try_lock() else { return Ok(()) };
-        let every = if self.hashed { EVERY } else { EVERY_SYNCED };
+        let every = if self.options.hash { EVERY } else { EVERY_SYNCED };
         match written.at.elapsed() < every {
             true => Ok(()),
             false => self.write_pending(&mut written, writer),
@@ -104,7 +104,7 @@ impl<'a> Record<'a> {
         writer: &CheckpointWriter,
         in_a_hurry: bool,
     ) -> Result<(), EngineError> {
-        if in_a_hurry && !self.hashed {
+        if in_a_hurry && !self.options.hash {
             return Ok(());
         }
         let written = &mut *self.written.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,8 +121,9 @@ impl<'a> Record<'a> {
         if ready.is_empty() {
             return Ok(());
         }
-        if !self.hashed {
-            writer.sync()?;
+        // Told to stop while the disk is waited for: they will be computed again.
+        if !self.options.hash && !writer.sync_unless(|| self.options.is_cancelled())? {
+            return Ok(());
         }
         let line = serde_json::to_string(&ready).expect("names and numbers are JSON");
         written.journal.append(&line)?;
