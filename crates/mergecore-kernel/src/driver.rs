@@ -445,6 +445,10 @@ impl ReadInputs for InMemory<'_> {
         self.0[input].part(start as usize, out.len()).widen(Simd::detect(), out);
         Ok(())
     }
+
+    fn can_be_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// [`merge_slices`] of vectors onto a base: checks that there is a weight for each

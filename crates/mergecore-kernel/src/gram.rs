@@ -249,6 +249,7 @@ impl<F> GramScan<F> {
     }
 }
 
+/// Products of stored elements, or of their differences from a base, added up.
 struct AddStored<'a> {
     from_base: bool,
     simd: Simd,

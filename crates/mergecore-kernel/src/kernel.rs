@@ -118,7 +118,7 @@ pub trait Apply: Send + Sync {
     /// Computes a run of stored elements, the first at flat index `start`, as
     /// [`apply`](Self::apply) would its tiles, to the same bits, but without widened copies;
     /// yields what was lost in rounding, with indices within the run, as
-    /// [`ElementsMut::narrow`] does. `None`, and nothing done, where the apply has no such way,
+    /// [`ElementsMut::narrow`] does. A [`TypedApply`](crate::TypedApply) has it. `None`, and nothing done, where the apply has no such way,
     /// and the driver then takes the run through tiles. Not called for whole rows.
     fn apply_stored(
         &self,
@@ -311,6 +311,11 @@ pub trait ReadInputs {
     /// [`KernelError::Interrupted`].
     fn is_cancelled(&self) -> bool {
         false
+    }
+
+    /// Whether [`is_cancelled`](Self::is_cancelled) may come to say so.
+    fn can_be_cancelled(&self) -> bool {
+        true
     }
 }
 

@@ -4,7 +4,8 @@ use mergecore_tensor::{Element, Elements, ElementsMut, Losses, Simd};
 
 use crate::{Apply, TILE, Tile};
 
-/// Work on runs of elements of one type, whichever it is, for [`over_stored`].
+/// Work on runs of elements of one type, whichever it is, for [`over_stored`], where there is an
+/// example.
 pub trait StoredWork {
     /// What comes of it.
     type Output;
@@ -14,7 +15,7 @@ pub trait StoredWork {
 }
 
 /// Does the work on elements as they are stored; `None`, and nothing done, where not all are of
-/// one floating-point type.
+/// one floating-point type, or there are none.
 ///
 /// ```
 /// use mergecore_kernel::{DType, Element, Elements, StoredWork, over_stored};
@@ -52,8 +53,8 @@ pub fn over_stored<W: StoredWork>(inputs: &[Elements<'_>], work: W) -> Option<W:
     }
 }
 
-/// An [`Apply`] that computes tiles of elements in whatever type they are stored; it need not
-/// implement that trait itself. Inputs of one type are then not copied to `f64` first, which for
+/// An [`Apply`], which it must not implement itself, that computes tiles of elements in whatever
+/// type they are stored. Inputs of one type are then not copied to `f64` first, which for
 /// 16-bit ones is most of the traffic with memory.
 ///
 /// ```

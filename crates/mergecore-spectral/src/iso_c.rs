@@ -5,9 +5,10 @@ use mergecore_kernel::{
     Step, Whole,
 };
 
+use crate::interruptible::interruptible;
 use crate::svd::Svd;
 use crate::task_matrix::{
-    Common, DECOMPOSE, WEIGHT, add, memory, merge_onto_base, read_change, unchanged,
+    Change, Common, DECOMPOSE, WEIGHT, add, memory, merge_onto_base, read_change, unchanged,
 };
 
 /// Isotropic merging in the common subspace, Iso-C ([arXiv:2502.04959]): the models' changes of
@@ -87,9 +88,13 @@ impl Whole for Flatten {
         let Some(sum) = read_change(extent, inputs, &models)? else {
             return Ok(unchanged(weights.len()));
         };
-        let svd = Svd::new(sum.matrix, &|| inputs.is_cancelled())?;
-        let mean = svd.values().iter().sum::<f64>() / svd.values().len() as f64;
-        Ok(add(extent, svd.polar(), lambda * mean * sum.scale))
+        let Change { matrix, scale } = sum;
+        let (mean, polar) = interruptible(extent, inputs, |stop| {
+            let svd = Svd::new(matrix, stop)?;
+            let mean = svd.values().iter().sum::<f64>() / svd.values().len() as f64;
+            Ok((mean, svd.polar()))
+        })?;
+        Ok(add(extent, polar, lambda * mean * scale))
     }
 
     fn memory(&self, extent: Extent) -> u64 {

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bidiagonal;
+mod interruptible;
 mod iso_c;
 mod rotations;
 mod svd;

@@ -8,6 +8,7 @@ use mergecore_kernel::{
     ParameterKind, ReadInputs, Scope, Step, Whole,
 };
 
+use crate::interruptible::interruptible;
 use crate::svd::{Svd, polar};
 use crate::task_matrix::{
     Common, DECOMPOSE, WEIGHT, add, memory, merge_onto_base, read_change, unchanged,
@@ -117,17 +118,22 @@ struct Orthogonalize(Tsv);
 impl Whole for Orthogonalize {
     fn run(&self, extent: Extent, inputs: &dyn ReadInputs) -> Result<Step, KernelError> {
         let Tsv { weights, lambda, .. } = &self.0;
-        let stop = || inputs.is_cancelled();
         let keep = self.0.keeps(extent.rows.min(extent.columns) as usize);
         let mut kept = Kept::new(extent, keep * weights.iter().filter(|w| **w != 0.0).count());
         for (model, weight) in weights.iter().copied().enumerate().filter(|(_, w)| *w != 0.0) {
             let Some(change) = read_change(extent, inputs, &[(model, weight)])? else { continue };
-            let svd = Svd::new(change.matrix, &stop)?;
-            kept.add(&svd, keep.min(svd.rank()), change.scale);
+            kept = interruptible(extent, inputs, move |stop| {
+                let svd = Svd::new(change.matrix, stop)?;
+                kept.add(&svd, keep.min(svd.rank()), change.scale);
+                Ok(kept)
+            })?;
         }
         match kept.values.is_empty() {
             true => Ok(unchanged(weights.len())),
-            false => Ok(add(extent, kept.merged(&stop)?, *lambda)),
+            false => {
+                let merged = interruptible(extent, inputs, |stop| kept.merged(stop))?;
+                Ok(add(extent, merged, *lambda))
+            }
         }
     }
 

@@ -121,8 +121,13 @@ impl<'a> Record<'a> {
         if ready.is_empty() {
             return Ok(());
         }
-        // Told to stop while the disk is waited for: they will be computed again.
-        if !self.options.hash && !writer.sync_unless(|| self.options.is_cancelled())? {
+        let synced = match self.options {
+            MergeOptions { hash: true, .. } => true,
+            MergeOptions { cancel: None, .. } => writer.sync().map(|()| true)?,
+            options => writer.sync_unless(|| options.is_cancelled())?,
+        };
+        if !synced {
+            // Told to stop meanwhile: they will be computed again.
             return Ok(());
         }
         let line = serde_json::to_string(&ready).expect("names and numbers are JSON");

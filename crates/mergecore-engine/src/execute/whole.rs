@@ -95,6 +95,10 @@ impl ReadInputs for WholeInputs<'_> {
     fn is_cancelled(&self) -> bool {
         self.job.options.is_cancelled()
     }
+
+    fn can_be_cancelled(&self) -> bool {
+        self.job.options.cancel.is_some()
+    }
 }
 
 #[cfg(test)]
