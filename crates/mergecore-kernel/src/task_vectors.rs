@@ -127,7 +127,7 @@ impl TaskVectors {
     /// The steps that remain once it is known what to prune.
     ///
     /// # Panics
-    /// The step's [`Apply`] panics on a number of models other than the number of
+    /// The step's [`Apply`](crate::Apply) panics on a number of models other than the number of
     /// weights; [`merge_slices_onto_base`](crate::merge_slices_onto_base) checks it.
     ///
     /// ```
