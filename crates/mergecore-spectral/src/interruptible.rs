@@ -20,8 +20,8 @@ fn is_long(extent: Extent) -> bool {
 /// inputs no longer wants it.
 ///
 /// Where it takes long and may be cancelled, it is done on a thread of its own, and this one
-/// waits: faer's routines cannot be told to stop. Work that is no longer waited for ends when it next asks whether it is
-/// to, or is done.
+/// waits: faer's routines cannot be told to stop. Work that is no longer waited for ends when it
+/// next asks whether it is to, or is done.
 pub(crate) fn interruptible<T: Send + 'static>(
     extent: Extent,
     inputs: &dyn ReadInputs,
