@@ -5,12 +5,11 @@
 //! ```
 //!
 //! Merges RUNS times (5) and keeps a copy of the journal as it is just before the output appears.
-//! Then does the journal's work alone: makes the same lines of numbers again and adds them to a
+//! Then does the journal's work alone: makes the same records of numbers again and adds them to a
 //! file beside the output, one by one. Prints the medians of both and their ratio. OUTPUT must not
 //! exist and is removed.
 
 use std::error::Error;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,14 +17,14 @@ use std::time::{Duration, Instant};
 
 use mergecore::{MergeOptions, Storage, StorageCall, StorageHook, load_recipe, merge};
 use mergecore_io::Journal;
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 const USAGE: &str = "usage: journal-cost RECIPE OUTPUT [THREADS [RUNS]]";
 
 /// What is in a journal last.
 #[derive(Default)]
-struct Watch(Mutex<String>);
+struct Watch(Mutex<Vec<u8>>);
 
 impl StorageHook for Watch {
     fn before(&self, call: &StorageCall<'_>) -> io::Result<()> {
@@ -33,69 +32,54 @@ impl StorageHook for Watch {
             let mut dirs = call.path().ancestors().map(|dir| dir.join("journal"));
             if let Some(journal) = dirs.find(|journal| journal.is_file()) {
                 let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                *seen = std::fs::read_to_string(journal)?;
+                *seen = std::fs::read(journal)?;
             }
         }
         Ok(())
     }
 }
 
-/// A tensor that is done, as a journal has it.
+/// A tensor that is done, as a journal has it: its number, and what is known of it.
 #[derive(Serialize, Deserialize)]
-struct Done {
-    tensor: usize,
+struct Done(usize, Outcome);
+
+#[derive(Serialize, Deserialize)]
+struct Outcome {
     hashes: Hashes,
-    #[serde(flatten)]
-    rest: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    findings: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notes: Option<Vec<String>>,
 }
 
-/// Hashes of 32 hexadecimal digits each.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-struct Hashes(Vec<(u64, u64)>);
-
-impl TryFrom<String> for Hashes {
-    type Error = std::num::ParseIntError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let half = |at: usize| u64::from_str_radix(text.get(at..at + 16).unwrap_or(""), 16);
-        let hash = |at| Ok((half(at)?, half(at + 16)?));
-        (0..text.len()).step_by(32).map(hash).collect::<Result<_, _>>().map(Hashes)
-    }
+#[derive(Serialize, Deserialize)]
+struct Hashes {
+    inputs: Option<Vec<u128>>,
+    output: Option<u128>,
 }
 
-impl fmt::Display for Hashes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(high, low)| write!(f, "{high:016x}{low:016x}"))
-    }
-}
-
-impl Serialize for Hashes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// Writes a journal again, and says how long that took.
-fn replay(path: &Path, lines: &[&str]) -> Result<Duration, Box<dyn Error>> {
-    let (first, rest) = lines.split_first().ok_or("no journal was seen")?;
+/// Writes a journal again, and says how long that took, with the number of records.
+fn replay(path: &Path, content: &[u8]) -> Result<(Duration, usize), Box<dyn Error>> {
+    std::fs::write(path, content)?;
+    let (_, records) = Journal::open(path, &Storage::new())?;
+    std::fs::remove_file(path)?;
+    let (first, rest) = records.split_first().ok_or("no journal was seen")?;
     let rest: Result<Vec<Vec<Done>>, _> =
-        rest.iter().map(|line| serde_json::from_str(line)).collect();
+        rest.iter().map(|record| rmp_serde::from_slice(record)).collect();
     let rest = rest?;
     let started = Instant::now();
     let (mut journal, _) = Journal::open(path, &Storage::new())?;
     journal.append(first)?;
     for done in &rest {
-        journal.append(&serde_json::to_string(done)?)?;
+        journal.append(&rmp_serde::to_vec_named(done)?)?;
     }
     let elapsed = started.elapsed();
-    let again = std::fs::read_to_string(path)?;
+    let again = std::fs::read(path)?;
     std::fs::remove_file(path)?;
-    let texts = again.lines().filter_map(|line| Some(line.split_once(' ')?.1));
-    if !texts.eq(lines.iter().copied()) {
+    if again != content {
         return Err("the journal written again is another".into());
     }
-    Ok(elapsed)
+    Ok((elapsed, records.len()))
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {
@@ -119,13 +103,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         merges.push(started.elapsed());
         std::fs::remove_dir_all(&output)?;
         let content = watch.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<&str> =
-            content.lines().filter_map(|line| Some(line.split_once(' ')?.1)).collect();
-        journals.push(replay(&output.with_extension("journal"), &lines)?);
-        last = (lines.len(), content.len());
+        let (elapsed, records) = replay(&output.with_extension("journal"), &content)?;
+        journals.push(elapsed);
+        last = (records, content.len());
     }
-    let (merge, journal, (lines, bytes)) = (median(merges), median(journals), last);
-    println!("merge {merge:.3} s; journal: {lines} lines, {bytes} bytes, {journal:.6} s");
+    let (merge, journal, (records, bytes)) = (median(merges), median(journals), last);
+    println!("merge {merge:.3} s; journal: {records} records, {bytes} bytes, {journal:.6} s");
     println!("share of the journal: {:.4} %", 100.0 * journal / merge);
     Ok(())
 }

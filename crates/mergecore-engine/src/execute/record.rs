@@ -1,10 +1,10 @@
 //! What an interrupted merge leaves for the next one: which tensors are done.
 //!
-//! The journal's first line says what the merge is; each further one which tensors have come to
-//! be in the output's files since the line before, with their hashes. Lines are added every few
-//! milliseconds and not synced: after a power failure, a tensor whose bytes did not reach the
-//! disk is found by its hash. Where tensors are not hashed, the files are synced before a line is
-//! written.
+//! The journal's first record says what the merge is; each further one which tensors have come to
+//! be in the output's files since the one before, with their hashes; all in MessagePack. Records are
+//! added every few milliseconds and not synced: after a power failure, a tensor whose bytes did not reach the
+//! disk is found by its hash. Where tensors are not hashed, the files are synced before a record
+//! is written.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,13 +24,9 @@ const EVERY: Duration = Duration::from_millis(5);
 /// The same, where the output's files must be synced before.
 const EVERY_SYNCED: Duration = Duration::from_secs(10);
 
-/// In a line of the journal: a tensor that is done.
-#[derive(Serialize, Deserialize)]
-struct Done {
-    tensor: usize,
-    #[serde(flatten)]
-    outcome: Outcome,
-}
+/// In a record of the journal: the number of a tensor that is done, and what is known of it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Done(usize, Outcome);
 
 /// The record of a merge under way.
 pub(super) struct Record<'a> {
@@ -60,8 +56,8 @@ impl<'a> Record<'a> {
     ) -> Result<(Self, BTreeMap<usize, Outcome>), EngineError> {
         let identity = Identity::of(plan, options);
         let path = staged.journal_path();
-        let (journal, lines) = Journal::open(&path, &options.storage)?;
-        let done = found(&identity, &lines, staged, options)?
+        let (journal, records) = Journal::open(&path, &options.storage)?;
+        let done = found(&identity, &records, staged, options)?
             .filter(|_| options.hash || files_are_whole(plan, staged));
         let record = |journal| {
             let written = Mutex::new(Written { journal, at: Instant::now() });
@@ -73,14 +69,13 @@ impl<'a> Record<'a> {
         drop(journal);
         staged.clear()?;
         let (mut journal, _) = Journal::open(&path, &options.storage)?;
-        let line = serde_json::to_string(&identity).expect("names and numbers are JSON");
-        journal.append(&line)?;
+        journal.append(&encoded(&identity))?;
         Ok((record(journal), BTreeMap::new()))
     }
 
     /// Notes a tensor whose chunks are all computed.
     pub(super) fn complete(&self, tensor: usize, outcome: &Outcome) {
-        self.pending().push(Done { tensor, outcome: outcome.clone() });
+        self.pending().push(Done(tensor, outcome.clone()));
     }
 
     fn pending(&self) -> MutexGuard<'_, Vec<Done>> {
@@ -116,7 +111,7 @@ impl<'a> Record<'a> {
         written: &mut Written,
         writer: &CheckpointWriter,
     ) -> Result<(), EngineError> {
-        let in_files = |done: &mut Done| writer.is_written(done.tensor);
+        let in_files = |Done(tensor, _): &mut Done| writer.is_written(*tensor);
         let ready: Vec<Done> = self.pending().extract_if(.., in_files).collect();
         if ready.is_empty() {
             return Ok(());
@@ -130,26 +125,30 @@ impl<'a> Record<'a> {
             // Told to stop meanwhile: they will be computed again.
             return Ok(());
         }
-        let line = serde_json::to_string(&ready).expect("names and numbers are JSON");
-        written.journal.append(&line)?;
+        written.journal.append(&encoded(&ready))?;
         written.at = Instant::now();
         self.staged.keep();
         Ok(())
     }
 }
 
+/// The content of a record.
+fn encoded(record: &impl Serialize) -> Vec<u8> {
+    rmp_serde::to_vec_named(record).expect("names and numbers can be encoded")
+}
+
 /// What a journal says is done, where it is this merge's; `None` where there is nothing to go
 /// on with.
 fn found(
     identity: &Identity,
-    lines: &[String],
+    records: &[Vec<u8>],
     staged: &StagedDir,
     options: &MergeOptions,
 ) -> Result<Option<BTreeMap<usize, Outcome>>, EngineError> {
-    let Some((first, lines)) = lines.split_first().filter(|(_, lines)| !lines.is_empty()) else {
+    let Some((first, records)) = records.split_first().filter(|(_, rest)| !rest.is_empty()) else {
         return Ok(None);
     };
-    let differences = match serde_json::from_str(first) {
+    let differences = match rmp_serde::from_slice(first) {
         Ok(known) => identity.differences(&known),
         // A version whose journals are others.
         Err(_) => vec!["it was begun by another version of mergecore".to_owned()],
@@ -161,18 +160,18 @@ fn found(
             differences,
         });
     }
-    let lines = lines.iter().map_while(|line| serde_json::from_str::<Vec<Done>>(line).ok());
+    let records = records.iter().map_while(|done| rmp_serde::from_slice::<Vec<Done>>(done).ok());
     // What another option let pass then is looked at again.
-    let done = lines
+    let done = records
         .flatten()
-        .filter(|done| options.allow_nonfinite || done.outcome.notes.is_empty())
+        .filter(|Done(_, outcome)| options.allow_nonfinite || outcome.notes.is_empty())
         // Of two for one tensor the later one counts.
-        .map(|Done { tensor, outcome }| (tensor, outcome));
+        .map(|Done(tensor, outcome)| (tensor, outcome));
     Ok(Some(done.collect()))
 }
 
 /// Whether the output's files are as long as they will be, which they are before a tensor is
-/// done. One that is gone would be made anew, and lines without hashes be believed of it.
+/// done. One that is gone would be made anew, and records without hashes be believed of it.
 fn files_are_whole(plan: &MergePlan, staged: &StagedDir) -> bool {
     plan.layout.shards().iter().all(|shard| {
         let found = std::fs::symlink_metadata(staged.path().join(shard.file_name()));
@@ -184,5 +183,35 @@ impl Outcome {
     /// Whether the output is what it was, where that is known.
     pub(super) fn agrees_with(&self, output: TensorHash) -> bool {
         self.hashes.output.is_none_or(|known| known == output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execute::findings::{Counted, Findings, InputFinding};
+    use crate::execute::tensor::TensorHashes;
+
+    #[test]
+    fn what_is_known_of_a_tensor_comes_back() {
+        let hash = |digit: &str| digit.repeat(32).parse::<TensorHash>().unwrap();
+        let hashes =
+            TensorHashes { inputs: Some(vec![hash("0"), hash("a")]), output: Some(hash("f")) };
+        let found = Counted { count: 3, first: u64::MAX };
+        let findings = Findings {
+            nonfinite_inputs: vec![InputFinding { input: 1, found }],
+            nonfinite: None,
+            flushed: Some(found),
+        };
+        let notes = vec!["a note".to_owned()];
+        let blank = Outcome::default;
+        let done = vec![
+            Done(0, blank()),
+            Done(70_000, Outcome { hashes: hashes.clone(), ..blank() }),
+            Done(1, Outcome { findings: findings.clone(), ..blank() }),
+            Done(2, Outcome { notes: notes.clone(), ..blank() }),
+            Done(3, Outcome { hashes, findings, notes }),
+        ];
+        assert_eq!(rmp_serde::from_slice::<Vec<Done>>(&encoded(&done)).unwrap(), done);
     }
 }

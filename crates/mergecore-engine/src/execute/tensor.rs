@@ -1,7 +1,6 @@
 //! One output tensor on its way through scans and apply.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -10,47 +9,22 @@ use mergecore_kernel::{
     Apply, BLOCK, Cutoff, ErasedPartial, ErasedScan, Extent, Found, KernelError, Losses, Order,
     Step, Whole, blocks,
 };
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::Job;
 use super::chunk::Buffers;
 use super::findings::Findings;
 use super::whole::WholeInputs;
 use crate::EngineError;
-use crate::hash::{ParseHashError, PieceHasher, TensorHash};
+use crate::hash::{PieceHasher, TensorHash};
 use crate::plan::{Operation, PlannedTensor, TensorInput};
 
 /// The hashes of what was read for an output tensor and of what was written;
-/// `None` where they were not asked for. As text the digits of all, the output's last.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
+/// `None` where they were not asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TensorHashes {
     pub(crate) inputs: Option<Vec<TensorHash>>,
     pub(crate) output: Option<TensorHash>,
-}
-
-impl fmt::Display for TensorHashes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inputs.iter().flatten().chain(&self.output).try_for_each(|hash| hash.fmt(f))
-    }
-}
-
-impl Serialize for TensorHashes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl TryFrom<String> for TensorHashes {
-    type Error = ParseHashError;
-
-    fn try_from(text: String) -> Result<Self, ParseHashError> {
-        let digits = |digits: &[u8]| str::from_utf8(digits).map_err(|_| ParseHashError)?.parse();
-        let hashes: Result<Vec<TensorHash>, _> = text.as_bytes().chunks(32).map(digits).collect();
-        let mut inputs = hashes?;
-        let output = inputs.pop();
-        Ok(TensorHashes { inputs: output.map(|_| inputs), output })
-    }
 }
 
 /// What is known of a tensor once it is done.
