@@ -10,10 +10,11 @@ use mergecore_kernel::{Extent, KernelError, ReadInputs};
 /// Between two looks at whether the result is still wanted.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Whether the decomposition of a matrix takes more than some hundredths of a second.
+/// Whether the decomposition of a matrix, or what follows it, takes more than some hundredths of a
+/// second: 256 rows and columns about do. Long and narrow ones are held up by memory.
 fn is_long(extent: Extent) -> bool {
     let side = extent.rows.min(extent.columns);
-    extent.rows.saturating_mul(extent.columns).saturating_mul(side) > 1 << 24
+    extent.rows.saturating_mul(extent.columns).saturating_mul(side + 64) > 1 << 24
 }
 
 /// Does work for a matrix of this extent; [`KernelError::Interrupted`] where the driver of the

@@ -1,7 +1,7 @@
 //! What a program that merges meets: progress, cancelling, manifest, methods and
 //! threads of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -162,6 +162,62 @@ fn cancelling_takes_less_than_a_tenth_of_a_second() {
         }
         times.sort();
         assert!(times[3] < Duration::from_millis(100), "{times:?}");
+    }
+}
+
+/// Cancels a while after the last byte of a file was asked for.
+struct CancelAfterReading {
+    file: PathBuf,
+    cancel: CancelFlag,
+    asked: Mutex<Option<mpsc::Sender<Instant>>>,
+}
+
+impl StorageHook for CancelAfterReading {
+    fn before(&self, call: &StorageCall<'_>) -> std::io::Result<()> {
+        let StorageCall::Read { path, bytes } = call else { return Ok(()) };
+        if *path == self.file
+            && bytes.end == path.metadata()?.len()
+            && let Some(asked) = self.asked.lock().unwrap().take()
+        {
+            let cancel = self.cancel.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(150));
+                asked.send(Instant::now()).unwrap();
+                cancel.cancel();
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Of a matrix for which that takes half a second or more. The median of several, for other
+/// programs may be busy.
+#[test]
+fn cancelling_does_not_wait_for_a_decomposition() {
+    let folder = Folder::in_memory();
+    let shapes = [("model.layers.0.mlp.up_proj.weight".to_owned(), vec![1000, 1000])];
+    folder.write_random_of(41, &shapes);
+    for method in ["iso_c", "tsv"] {
+        let recipe = format!(
+            "{{merge_method: {method}, base_model: DIR/base, models: [{{model: DIR/a}}, {{model: DIR/b}}]}}"
+        );
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            let cancel = CancelFlag::new();
+            let (asked, told) = mpsc::channel();
+            let hook = CancelAfterReading {
+                file: folder.path("b").join("model.safetensors"),
+                cancel: cancel.clone(),
+                asked: Mutex::new(Some(asked)),
+            };
+            let storage = Storage::with_hook(Arc::new(hook));
+            let options = MergeOptions { cancel: Some(cancel), storage, ..threads(2) };
+            let error = folder.merge_with(&recipe, "cancelled", &options).unwrap_err();
+            times.push(told.recv().unwrap().elapsed());
+            assert!(matches!(error, Error::Merge(EngineError::Cancelled)), "{error}");
+        }
+        times.sort();
+        assert!(times[1] < Duration::from_millis(100), "{method}: {times:?}");
     }
 }
 
