@@ -4,7 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, RecvTimeoutError, SendError};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
@@ -219,7 +219,8 @@ impl CheckpointWriter {
     /// twenty times a second: `false` then, and what was written may not be on the disk.
     ///
     /// The disk may take long, and waiting for it cannot be broken off: a thread of its own
-    /// waits, and goes on to when the caller does not.
+    /// waits, and goes on to when the caller does not. Should the sync fail then, which a later
+    /// one would not tell of, that thread calls `failed_late`.
     ///
     /// # Errors
     ///
@@ -233,16 +234,22 @@ impl CheckpointWriter {
     /// # let layout = Layout::new(vec![tensor], u64::MAX, Default::default())?;
     /// # let writer = CheckpointWriter::create(dir.path(), layout.into())?;
     /// writer.write(0, 0, &[1, 2])?;
-    /// assert!(writer.sync_unless(|| false)?);
+    /// assert!(writer.sync_unless(|| false, || ())?);
     /// # Ok::<(), IoError>(())
     /// ```
-    pub fn sync_unless(&self, stop: impl Fn() -> bool) -> Result<bool, IoError> {
+    pub fn sync_unless(
+        &self,
+        stop: impl Fn() -> bool,
+        failed_late: impl FnOnce() + Send + 'static,
+    ) -> Result<bool, IoError> {
         let (sender, receiver) = mpsc::channel();
         let (storage, files, dir) = (self.storage.clone(), self.files.clone(), self.dir.clone());
         let wait = std::thread::Builder::new().name("mergecore-sync".to_owned());
         let started = wait.spawn(move || {
             // Nobody may be there any more.
-            let _ = sender.send(sync_files(&storage, &files, &dir));
+            if let Err(SendError(Err(_))) = sender.send(sync_files(&storage, &files, &dir)) {
+                failed_late();
+            }
         });
         started.map_err(IoError::system("start a thread to sync", &self.dir))?;
         loop {
@@ -464,12 +471,16 @@ impl CheckpointWriter {
     /// # let layout = Layout::new(vec![tensor], u64::MAX, Default::default())?;
     /// # let writer = CheckpointWriter::create(dir.path(), layout.into())?;
     /// writer.write(0, 0, &[1, 2])?;
-    /// assert!(writer.finish_unless(|| false)?);
+    /// assert!(writer.finish_unless(|| false, || ())?);
     /// # Ok::<(), IoError>(())
     /// ```
-    pub fn finish_unless(self, stop: impl Fn() -> bool) -> Result<bool, IoError> {
+    pub fn finish_unless(
+        self,
+        stop: impl Fn() -> bool,
+        failed_late: impl FnOnce() + Send + 'static,
+    ) -> Result<bool, IoError> {
         self.check_written()?;
-        self.sync_unless(stop)
+        self.sync_unless(stop, failed_late)
     }
 
     fn check_written(&self) -> Result<(), IoError> {

@@ -119,7 +119,7 @@ impl<'a> Record<'a> {
         let synced = match self.options {
             MergeOptions { hash: true, .. } => true,
             MergeOptions { cancel: None, .. } => writer.sync().map(|()| true)?,
-            options => writer.sync_unless(|| options.is_cancelled())?,
+            options => writer.sync_unless(|| options.is_cancelled(), self.staged.disown())?,
         };
         if !synced {
             // Told to stop meanwhile: they will be computed again.

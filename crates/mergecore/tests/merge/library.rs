@@ -258,6 +258,64 @@ fn cancelling_does_not_wait_for_a_sync_between_tensors() {
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
 }
 
+/// A disk that takes its time to say that a file could not be put on it, once.
+struct FailingSync {
+    asked: mpsc::Sender<()>,
+    told: Mutex<mpsc::Receiver<()>>,
+    failed: AtomicBool,
+}
+
+impl StorageHook for FailingSync {
+    fn before(&self, call: &StorageCall<'_>) -> std::io::Result<()> {
+        let is_weights = |path: &Path| path.extension().is_some_and(|end| end == "safetensors");
+        let is_sync = matches!(call, StorageCall::Sync { path } if is_weights(path));
+        if !is_sync || self.failed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.asked.send(()).unwrap();
+        self.told.lock().unwrap().recv().unwrap();
+        Err(std::io::Error::other("the disk is broken"))
+    }
+}
+
+/// Of a sync that has failed the next one says nothing.
+#[test]
+fn work_whose_sync_fails_when_it_was_cancelled_is_not_gone_on_with() {
+    for hash in [true, false] {
+        let folder = Folder::new();
+        folder.write_random(40);
+        folder.merge_with(TIES, "expected", &MergeOptions { hash, ..threads(2) }).unwrap();
+        let cancel = CancelFlag::new();
+        let (asked, syncs) = mpsc::channel();
+        let (fail, told) = mpsc::channel();
+        let hook = FailingSync { asked, told: Mutex::new(told), failed: AtomicBool::new(false) };
+        let options = MergeOptions {
+            cancel: Some(cancel.clone()),
+            hash,
+            storage: Storage::with_hook(Arc::new(hook)),
+            ..threads(2)
+        };
+        let canceller = std::thread::spawn(move || {
+            syncs.recv().unwrap();
+            cancel.cancel();
+        });
+        let error = folder.merge_with(TIES, "out", &options).unwrap_err();
+        assert!(matches!(error, Error::Merge(EngineError::Cancelled)), "{error}");
+        canceller.join().unwrap();
+        let journal = folder.path(".out.mergecore-partial/journal");
+        assert_eq!(journal.exists(), hash, "work without hashes is noted after syncs only");
+        fail.send(()).unwrap();
+        let patience = Instant::now() + Duration::from_secs(60);
+        while journal.exists() {
+            assert!(Instant::now() < patience, "the work is still believed");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let options = MergeOptions { hash, ..threads(2) };
+        assert_eq!(folder.merge_with(TIES, "out", &options).unwrap().resumed, 0);
+        assert!(folder.read("out") == folder.read("expected"));
+    }
+}
+
 #[test]
 fn the_manifest_tells_what_was_read_and_written() {
     let folder = Folder::new();
