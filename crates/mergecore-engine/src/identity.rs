@@ -229,8 +229,8 @@ mod tests {
             let mut new = identity();
             change(&mut new);
             assert_eq!(new.differences(&identity()).join("; "), text);
-            let line = serde_json::to_string(&new).unwrap();
-            assert_eq!(serde_json::from_str::<Identity>(&line).unwrap(), new);
+            let record = rmp_serde::to_vec_named(&new).unwrap();
+            assert_eq!(rmp_serde::from_slice::<Identity>(&record).unwrap(), new);
         }
         let mut new = identity();
         (new.seed, new.inputs[0].stamp) = (5, stamp(5));

@@ -433,9 +433,9 @@ pub enum IoError {
         /// Who works on it, as it says itself: `process 4711 on host`.
         holder: String,
     },
-    /// Something that no merge leaves is where the work of one would be.
+    /// Something that no merge of this version leaves is where the work of one would be.
     #[error(
-        "{path} is {found}, which no merge has left there, so its work cannot be gone on with; discard what is there (--restart), or move it elsewhere"
+        "{path} is {found}, which this version of mergecore does not leave there, so no work can be gone on with; discard what is there (--restart), or move it elsewhere"
     )]
     OddWork {
         /// The path, in the working directory or that directory's own.

@@ -279,29 +279,6 @@ impl StagedDir {
         self.storage.create_dir(&self.new).map_err(IoError::system("create", &self.new))
     }
 
-    /// What makes the work one that is not gone on with, also when this is dropped: it removes the
-    /// journal.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let staged = mergecore_io::StagedDir::create(&dir.path().join("merged"), false)?;
-    /// std::fs::write(staged.journal_path(), "half").unwrap();
-    /// let disown = staged.disown();
-    /// std::thread::spawn(disown).join().unwrap();
-    /// assert!(!staged.journal_path().exists());
-    /// # Ok::<(), mergecore_io::IoError>(())
-    /// ```
-    pub fn disown(&self) -> impl FnOnce() + Send + use<> {
-        let (storage, home, journal) =
-            (self.storage.clone(), self.home.clone(), self.journal_path());
-        move || {
-            // There is nobody to be told of an error.
-            if storage.remove_file(&journal).is_ok() {
-                let _ = storage.sync_dir(&home);
-            }
-        }
-    }
-
     /// Removes from the working directory what bears another name than these, or is no regular
     /// file: what a process that was stopped has left is not all for the output.
     ///

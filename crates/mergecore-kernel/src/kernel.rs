@@ -196,7 +196,7 @@ pub enum Order {
 /// ```
 pub trait Scan: Send + Sync + 'static {
     /// What a run of elements folds to.
-    type Partial: Send + 'static;
+    type Partial: Send + Sync + 'static;
 
     /// How partials are combined; floating-point sums need [`Order::Blocks`].
     fn order(&self) -> Order {
@@ -367,7 +367,7 @@ impl fmt::Debug for Step {
 /// A partial whose type only its scan knows.
 ///
 /// [`ErasedScan::empty`] makes one, [`Worker::fold`](crate::Worker::fold) fills it.
-pub type ErasedPartial = Box<dyn Any + Send>;
+pub type ErasedPartial = Box<dyn Any + Send + Sync>;
 
 /// A [`Scan`] with its partial's type erased, as drivers hold it. Implemented
 /// for every [`Scan`]; its methods are those of the same name there. How a driver

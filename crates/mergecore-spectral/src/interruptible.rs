@@ -5,30 +5,29 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mergecore_kernel::{Extent, KernelError, ReadInputs};
+use mergecore_kernel::{KernelError, ReadInputs};
 
 /// Between two looks at whether the result is still wanted.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Whether the decomposition of a matrix, or what follows it, takes more than some hundredths of a
-/// second: 256 rows and columns about do. Long and narrow ones are held up by memory.
-fn is_long(extent: Extent) -> bool {
-    let side = extent.rows.min(extent.columns);
-    extent.rows.saturating_mul(extent.columns).saturating_mul(side + 64) > 1 << 24
+/// Whether the decomposition of a matrix of this shape, and what goes with it, takes more than some
+/// hundredths of a second: 256 rows and columns about do. Long and narrow ones are held up by memory.
+fn is_long((rows, columns): (usize, usize)) -> bool {
+    rows.saturating_mul(columns).saturating_mul(rows.min(columns) + 64) > 1 << 24
 }
 
-/// Does work for a matrix of this extent; [`KernelError::Interrupted`] where the driver of the
+/// Does work for a matrix of this shape; [`KernelError::Interrupted`] where the driver of the
 /// inputs no longer wants it.
 ///
 /// Where it takes long and may be cancelled, it is done on a thread of its own, and this one
 /// waits: faer's routines cannot be told to stop. Work that is no longer waited for ends when it
 /// next asks whether it is to, or is done.
 pub(crate) fn interruptible<T: Send + 'static>(
-    extent: Extent,
+    shape: (usize, usize),
     inputs: &dyn ReadInputs,
     work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, KernelError> + Send + 'static,
 ) -> Result<T, KernelError> {
-    if !is_long(extent) || !inputs.can_be_cancelled() {
+    if !is_long(shape) || !inputs.can_be_cancelled() {
         return work(&|| inputs.is_cancelled());
     }
     // Shared, for where there can be no thread it is done here.
@@ -81,9 +80,7 @@ mod tests {
         }
     }
 
-    fn large() -> Extent {
-        Extent::of(&[1000, 1000])
-    }
+    const LARGE: (usize, usize) = (1000, 1000);
 
     fn wanted() -> Until {
         Until(Instant::now() + Duration::from_secs(3600))
@@ -91,9 +88,9 @@ mod tests {
 
     #[test]
     fn what_it_yields_is_what_the_work_does() {
-        for extent in [large(), Extent::of(&[3, 2])] {
-            assert_eq!(interruptible(extent, &wanted(), |_| Ok(7)), Ok(7));
-            let failed = interruptible::<()>(extent, &wanted(), |_| Err(KernelError::Interrupted));
+        for shape in [LARGE, (3, 2)] {
+            assert_eq!(interruptible(shape, &wanted(), |_| Ok(7)), Ok(7));
+            let failed = interruptible::<()>(shape, &wanted(), |_| Err(KernelError::Interrupted));
             assert_eq!(failed, Err(KernelError::Interrupted));
         }
     }
@@ -101,7 +98,7 @@ mod tests {
     #[test]
     fn work_that_asks_nothing_is_not_waited_for() {
         let inputs = Until(Instant::now() + Duration::from_millis(50));
-        let stopped = interruptible(large(), &inputs, |_| {
+        let stopped = interruptible(LARGE, &inputs, |_| {
             std::thread::sleep(Duration::from_secs(5));
             Ok(())
         });
@@ -113,7 +110,7 @@ mod tests {
     fn work_that_is_not_waited_for_is_told() {
         let (told, seen) = mpsc::channel();
         let inputs = Until(Instant::now());
-        let stopped = interruptible(large(), &inputs, move |stop| {
+        let stopped = interruptible(LARGE, &inputs, move |stop| {
             while !stop() {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -126,6 +123,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "the work panics")]
     fn a_panic_is_the_callers() {
-        let _ = interruptible::<()>(large(), &wanted(), |_| panic!("the work panics"));
+        let _ = interruptible::<()>(LARGE, &wanted(), |_| panic!("the work panics"));
     }
 }

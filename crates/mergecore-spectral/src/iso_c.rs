@@ -8,7 +8,8 @@ use mergecore_kernel::{
 use crate::interruptible::interruptible;
 use crate::svd::Svd;
 use crate::task_matrix::{
-    Change, Common, DECOMPOSE, WEIGHT, add, memory, merge_onto_base, read_change, unchanged,
+    Change, Common, DECOMPOSE, WEIGHT, add, memory, merge_onto_base, merged, read_change, scaled,
+    unchanged,
 };
 
 /// Isotropic merging in the common subspace, Iso-C ([arXiv:2502.04959]): the models' changes of
@@ -83,18 +84,17 @@ struct Flatten(IsoC);
 impl Whole for Flatten {
     fn run(&self, extent: Extent, inputs: &dyn ReadInputs) -> Result<Step, KernelError> {
         let IsoC { weights, lambda, .. } = &self.0;
+        let lambda = *lambda;
         let models: Vec<_> =
             weights.iter().copied().enumerate().filter(|(_, w)| *w != 0.0).collect();
-        let Some(sum) = read_change(extent, inputs, &models)? else {
-            return Ok(unchanged(weights.len()));
-        };
-        let Change { matrix, scale } = sum;
-        let (mean, polar) = interruptible(extent, inputs, |stop| {
+        let sum = read_change(extent, inputs, &models)?;
+        let change = interruptible(sum.shape(), inputs, move |stop| {
+            let Some(Change { matrix, scale }) = scaled(sum)? else { return Ok(None) };
             let svd = Svd::new(matrix, stop)?;
             let mean = svd.values().iter().sum::<f64>() / svd.values().len() as f64;
-            Ok((mean, svd.polar()))
+            Ok(Some(merged(extent, &svd.polar(), lambda * mean * scale)))
         })?;
-        Ok(add(extent, polar, lambda * mean * scale))
+        Ok(change.map_or_else(|| unchanged(weights.len()), add))
     }
 
     fn memory(&self, extent: Extent) -> u64 {

@@ -128,10 +128,9 @@ pub(crate) fn unchanged(models: usize) -> Step {
     Step::apply(Combination::select(0, 1 + models))
 }
 
-/// A change as a matrix that has at least as many rows as columns.
+/// A change as a matrix, none of whose elements is far from 1 if not far less.
 #[derive(Debug)]
 pub(crate) struct Change {
-    /// Transposed where the tensor has fewer rows than columns.
     pub(crate) matrix: Mat<f64>,
     /// What the elements are to be multiplied by: a power of two.
     pub(crate) scale: f64,
@@ -144,15 +143,15 @@ fn is_transposed(extent: Extent) -> bool {
 }
 
 /// `sum(weight * (model - base))` over models, given as pairs of number and weight, in their
-/// order; `None` where that is zero.
+/// order. Transposed where the tensor has fewer rows than columns.
 ///
 /// # Errors
-/// Where reading fails, and [`KernelError::Undefined`] where an element is not finite.
+/// Where reading fails.
 pub(crate) fn read_change(
     extent: Extent,
     inputs: &dyn ReadInputs,
     models: &[(usize, f64)],
-) -> Result<Option<Change>, KernelError> {
+) -> Result<Mat<f64>, KernelError> {
     let (rows, columns) = (extent.rows as usize, extent.columns as usize);
     let transposed = is_transposed(extent);
     let (tall, wide) = (rows.max(columns), rows.min(columns));
@@ -184,11 +183,15 @@ pub(crate) fn read_change(
             }
         }
     }
-    scaled(matrix)
+    Ok(matrix)
 }
 
-/// Brings the largest element near 1, so that no sum of squares is too large or too small.
-fn scaled(mut matrix: Mat<f64>) -> Result<Option<Change>, KernelError> {
+/// Brings the largest element near 1, so that no sum of squares is too large or too small; `None`
+/// where all are zero.
+///
+/// # Errors
+/// [`KernelError::Undefined`] where an element is not finite.
+pub(crate) fn scaled(mut matrix: Mat<f64>) -> Result<Option<Change>, KernelError> {
     let mut largest = 0.0;
     for column in 0..matrix.ncols() {
         for value in matrix.col_as_slice(column) {
@@ -221,8 +224,9 @@ pub(crate) fn memory(extent: Extent, matrices: u64, squares: u64) -> u64 {
     doubles.saturating_mul(8).saturating_add(8 << 20)
 }
 
-/// The apply that adds a merged change, given as [`Change`] has its matrix, times a factor.
-pub(crate) fn add(extent: Extent, matrix: Mat<f64>, factor: f64) -> Step {
+/// A merged change, given as [`read_change`] has it, times a factor, in the order of the tensor's
+/// elements.
+pub(crate) fn merged(extent: Extent, matrix: &Mat<f64>, factor: f64) -> Vec<f64> {
     let columns = extent.columns as usize;
     let mut change = vec![0.0; extent.len() as usize];
     for (line, values) in (0..matrix.ncols()).map(|line| (line, matrix.col_as_slice(line))) {
@@ -233,6 +237,11 @@ pub(crate) fn add(extent: Extent, matrix: Mat<f64>, factor: f64) -> Step {
         let to = change[first..].iter_mut().step_by(step);
         to.zip(values).for_each(|(to, value)| *to = factor * value);
     }
+    change
+}
+
+/// The apply that adds a change.
+pub(crate) fn add(change: Vec<f64>) -> Step {
     Step::apply(Added { change })
 }
 

@@ -11,7 +11,8 @@ use mergecore_kernel::{
 use crate::interruptible::interruptible;
 use crate::svd::{Svd, polar};
 use crate::task_matrix::{
-    Common, DECOMPOSE, WEIGHT, add, memory, merge_onto_base, read_change, unchanged,
+    Change, Common, DECOMPOSE, WEIGHT, add, memory, merge_onto_base, merged, read_change, scaled,
+    unchanged,
 };
 
 /// TSV-Merge ([arXiv:2412.00081]): of each of T models' change of a matrix the first 1/T of the
@@ -121,20 +122,23 @@ impl Whole for Orthogonalize {
         let keep = self.0.keeps(extent.rows.min(extent.columns) as usize);
         let mut kept = Kept::new(extent, keep * weights.iter().filter(|w| **w != 0.0).count());
         for (model, weight) in weights.iter().copied().enumerate().filter(|(_, w)| *w != 0.0) {
-            let Some(change) = read_change(extent, inputs, &[(model, weight)])? else { continue };
-            kept = interruptible(extent, inputs, move |stop| {
-                let svd = Svd::new(change.matrix, stop)?;
-                kept.add(&svd, keep.min(svd.rank()), change.scale);
+            let change = read_change(extent, inputs, &[(model, weight)])?;
+            kept = interruptible(change.shape(), inputs, move |stop| {
+                if let Some(Change { matrix, scale }) = scaled(change)? {
+                    let svd = Svd::new(matrix, stop)?;
+                    kept.add(&svd, keep.min(svd.rank()), scale);
+                }
                 Ok(kept)
             })?;
         }
-        match kept.values.is_empty() {
-            true => Ok(unchanged(weights.len())),
-            false => {
-                let merged = interruptible(extent, inputs, |stop| kept.merged(stop))?;
-                Ok(add(extent, merged, *lambda))
-            }
+        if kept.values.is_empty() {
+            return Ok(unchanged(weights.len()));
         }
+        let lambda = *lambda;
+        let change = interruptible(kept.shape(), inputs, move |stop| {
+            Ok(merged(extent, &kept.merged(stop)?, lambda))
+        })?;
+        Ok(add(change))
     }
 
     fn memory(&self, extent: Extent) -> u64 {
@@ -162,6 +166,11 @@ impl Kept {
             values: Vec::with_capacity(count),
             right: Mat::zeros(rows.min(columns), count),
         }
+    }
+
+    /// That of the largest matrix to be decomposed or made.
+    fn shape(&self) -> (usize, usize) {
+        (self.left.nrows(), self.values.len().max(self.right.nrows()))
     }
 
     /// Adds the first of a model's.

@@ -123,6 +123,7 @@ impl Simd {
             // where the CPU has the features that the functions are compiled for.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { avx2(work) },
+            // SAFETY: the same.
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => unsafe { avx512(work) },
         }

@@ -129,7 +129,7 @@ impl MergePlan {
             .inspect_err(|error| discard_what_is_of_no_use(&staged, error))?;
         let finished = match options.cancel {
             None => writer.finish().map(|()| true),
-            Some(_) => writer.finish_unless(|| options.is_cancelled(), staged.disown()),
+            Some(_) => writer.finish_unless(|| options.is_cancelled(), record.eraser()),
         };
         let finished = finished.map_err(EngineError::from);
         if !finished.inspect_err(|error| discard_what_is_of_no_use(&staged, error))? {

@@ -106,6 +106,11 @@ impl<'a> Record<'a> {
         self.write_pending(written, writer)
     }
 
+    /// What makes the work one that is not gone on with, whoever has begun to.
+    pub(super) fn eraser(&self) -> impl FnOnce() + Send + use<> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).journal.eraser()
+    }
+
     fn write_pending(
         &self,
         written: &mut Written,
@@ -119,7 +124,7 @@ impl<'a> Record<'a> {
         let synced = match self.options {
             MergeOptions { hash: true, .. } => true,
             MergeOptions { cancel: None, .. } => writer.sync().map(|()| true)?,
-            options => writer.sync_unless(|| options.is_cancelled(), self.staged.disown())?,
+            options => writer.sync_unless(|| options.is_cancelled(), written.journal.eraser())?,
         };
         if !synced {
             // Told to stop meanwhile: they will be computed again.

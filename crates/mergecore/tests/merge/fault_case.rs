@@ -13,8 +13,10 @@ use mergecore::{Error, MergeOptions, MergeReport, Storage, StorageCall, StorageH
 
 use crate::disk::Disk;
 use crate::support::{Folder, shapes};
-/// Methods that compute, select, draw masks, and copy.
-pub(crate) const RECIPES: [(&str, &str); 4] = [
+
+/// Methods that compute, select, draw masks, and copy; that read all tensors before the first is
+/// merged, that take rows, and that read a tensor at once.
+pub(crate) const RECIPES: [(&str, &str); 7] = [
     (
         "ties",
         "merge_method: ties\nbase_model: DIR/base\ndtype: bfloat16\nmodels: [{model: DIR/a}, {model: DIR/b}]\nparameters: {weight: 1, density: 0.5}",
@@ -30,6 +32,18 @@ pub(crate) const RECIPES: [(&str, &str); 4] = [
     (
         "passthrough",
         "merge_method: passthrough\nslices: [{sources: [{model: DIR/a, layer_range: [0, 2]}]}, {sources: [{model: DIR/b, layer_range: [1, 2]}]}]",
+    ),
+    (
+        "ties, scope: model",
+        "merge_method: ties\nbase_model: DIR/base\ndtype: bfloat16\nmodels: [{model: DIR/a}, {model: DIR/b}]\nparameters: {weight: 1, density: 0.5, scope: model}",
+    ),
+    (
+        "della",
+        "merge_method: della\nbase_model: DIR/base\ndtype: bfloat16\nmodels: [{model: DIR/a}, {model: DIR/b}]\nparameters: {weight: 1, density: 0.5, epsilon: 0.2}",
+    ),
+    (
+        "tsv",
+        "merge_method: tsv\nbase_model: DIR/base\ndtype: float32\nmodels: [{model: DIR/a}, {model: DIR/b}]\nparameters: {decompose: [{filter: mlp, value: false}, {value: true}]}",
     ),
 ];
 
@@ -336,14 +350,17 @@ pub(crate) fn options(threads: usize, hash: bool) -> MergeOptions {
 
 /// Merges with and without hashes, to a new output and over an old one.
 pub(crate) fn cases() -> impl Iterator<Item = (String, Case)> {
-    let ways = [
-        [(true, Before::Nothing), (false, Before::Old)],
-        [(true, Before::Old), (false, Before::Nothing)],
-        [(true, Before::OldToMove), (false, Before::NoDirectory)],
-        [(true, Before::Empty), (false, Before::OldToMove)],
+    let ways: [&[_]; 7] = [
+        &[(true, Before::Nothing), (false, Before::Old)],
+        &[(true, Before::Old), (false, Before::Nothing)],
+        &[(true, Before::OldToMove), (false, Before::NoDirectory)],
+        &[(true, Before::Empty), (false, Before::OldToMove)],
+        &[(true, Before::Nothing)],
+        &[(false, Before::Nothing)],
+        &[(true, Before::Old)],
     ];
     RECIPES.into_iter().zip(ways).flat_map(move |((name, recipe), ways)| {
-        ways.into_iter().map(move |(hash, before)| {
+        ways.iter().map(move |&(hash, before)| {
             let case = Case::new(recipe, options(1, hash), before);
             (format!("{name}, {hash}, {before:?}"), case)
         })

@@ -14,6 +14,8 @@ use mergecore::{
     StorageHook, verify,
 };
 
+use mergecore_io::Journal;
+
 use crate::disk::{Disk, Survive};
 use crate::fault_case::{Before, Case, Fault, RECIPES, REFUSALS, cases, options, tree};
 use crate::support::Random;
@@ -316,6 +318,45 @@ fn partial_work_is_looked_through() {
     }
     let some = case.go_on(0);
     assert!(some < all && some > 0, "{some} of {all}");
+}
+
+/// Nor discarded: it may be somebody's.
+#[test]
+fn a_journal_that_cannot_be_read_is_not_gone_on_with() {
+    let case = Case::new(RECIPES[0].1, options(1, true), Before::Nothing);
+    let journal = case.partial().join("journal");
+    let damaged = |path: &Path| {
+        let mut content = fs::read(path).unwrap();
+        content[100] ^= 1;
+        fs::write(path, content).unwrap();
+    };
+    let notes = |path: &Path| fs::write(path, "Dear diary").unwrap();
+    let of_another_version = |path: &Path| {
+        fs::remove_file(path).unwrap();
+        let (mut journal, _) = Journal::open(path, &Storage::new()).unwrap();
+        journal.append(b"\x81\xa7version\x02").unwrap();
+        journal.append(b"one done").unwrap();
+    };
+    let changes: [(&dyn Fn(&Path), &str); 3] = [
+        (&damaged, "journal is a damaged journal"),
+        (&notes, "journal is a file that does not begin as a journal"),
+        (&of_another_version, "it was begun by another version of mergecore"),
+    ];
+    for (change, text) in changes {
+        case.merge(case.faulty(case.calls * 9 / 10, Fault::Refused(5))).unwrap_err();
+        change(&journal);
+        let left = tree(&case.partial());
+        // Another merge, were it to know.
+        for seed in [0, 1] {
+            let options = MergeOptions { seed, ..case.options.clone() };
+            let error = case.run(&options).unwrap_err().to_string();
+            assert!(error.contains(text) && error.contains("--restart"), "{error}");
+            assert!(tree(&case.partial()) == left, "{error}");
+        }
+        let restart = MergeOptions { restart: true, ..case.options.clone() };
+        assert_eq!(case.run(&restart).unwrap().resumed, 0);
+        case.clean();
+    }
 }
 
 /// Writes other bytes to the same file, of one length and with the old time of writing.
