@@ -142,6 +142,28 @@ fn is_transposed(extent: Extent) -> bool {
     extent.rows < extent.columns
 }
 
+/// A matrix of zeros: where it is large, to have that memory takes a good part of a second.
+///
+/// # Errors
+/// [`KernelError::Interrupted`] where the driver of the inputs no longer wants it.
+pub(crate) fn zeros(
+    rows: usize,
+    columns: usize,
+    inputs: &dyn ReadInputs,
+) -> Result<Mat<f64>, KernelError> {
+    let mut matrix = Mat::with_capacity(rows, columns);
+    let at_once = ((1 << 18) / rows.max(1)).max(1);
+    loop {
+        if inputs.is_cancelled() {
+            return Err(KernelError::Interrupted);
+        }
+        matrix.resize_with(rows, columns.min(matrix.ncols() + at_once), |_, _| 0.0);
+        if matrix.ncols() == columns {
+            return Ok(matrix);
+        }
+    }
+}
+
 /// `sum(weight * (model - base))` over models, given as pairs of number and weight, in their
 /// order. Transposed where the tensor has fewer rows than columns.
 ///
@@ -155,7 +177,7 @@ pub(crate) fn read_change(
     let (rows, columns) = (extent.rows as usize, extent.columns as usize);
     let transposed = is_transposed(extent);
     let (tall, wide) = (rows.max(columns), rows.min(columns));
-    let mut matrix = Mat::<f64>::zeros(tall, wide);
+    let mut matrix = zeros(tall, wide, inputs)?;
     let at_once = (BLOCK as usize / columns).max(1);
     let room = || vec![0.0; at_once.min(rows) * columns];
     let (mut base, mut model, mut sum) = (room(), room(), room());

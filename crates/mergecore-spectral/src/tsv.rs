@@ -12,7 +12,7 @@ use crate::interruptible::interruptible;
 use crate::svd::{Svd, polar};
 use crate::task_matrix::{
     Change, Common, DECOMPOSE, WEIGHT, add, memory, merge_onto_base, merged, read_change, scaled,
-    unchanged,
+    unchanged, zeros,
 };
 
 /// TSV-Merge ([arXiv:2412.00081]): of each of T models' change of a matrix the first 1/T of the
@@ -120,7 +120,8 @@ impl Whole for Orthogonalize {
     fn run(&self, extent: Extent, inputs: &dyn ReadInputs) -> Result<Step, KernelError> {
         let Tsv { weights, lambda, .. } = &self.0;
         let keep = self.0.keeps(extent.rows.min(extent.columns) as usize);
-        let mut kept = Kept::new(extent, keep * weights.iter().filter(|w| **w != 0.0).count());
+        let count = keep * weights.iter().filter(|w| **w != 0.0).count();
+        let mut kept = Kept::new(extent, count, inputs)?;
         for (model, weight) in weights.iter().copied().enumerate().filter(|(_, w)| *w != 0.0) {
             let change = read_change(extent, inputs, &[(model, weight)])?;
             kept = interruptible(change.shape(), inputs, move |stop| {
@@ -159,13 +160,13 @@ struct Kept {
 
 impl Kept {
     /// With room for so many.
-    fn new(extent: Extent, count: usize) -> Self {
+    fn new(extent: Extent, count: usize, inputs: &dyn ReadInputs) -> Result<Self, KernelError> {
         let (rows, columns) = (extent.rows as usize, extent.columns as usize);
-        Kept {
-            left: Mat::zeros(rows.max(columns), count),
+        Ok(Kept {
+            left: zeros(rows.max(columns), count, inputs)?,
             values: Vec::with_capacity(count),
-            right: Mat::zeros(rows.min(columns), count),
-        }
+            right: zeros(rows.min(columns), count, inputs)?,
+        })
     }
 
     /// That of the largest matrix to be decomposed or made.
