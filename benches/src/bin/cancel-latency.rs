@@ -1,7 +1,8 @@
 //! How long a merge takes to end after a program has cancelled it.
 //!
 //! ```sh
-//! cargo run --release -p mergecore-benches --bin cancel-latency -- RECIPE OUTPUT SECONDS [TIMES [THREADS]]
+//! cargo run --release -p mergecore-benches --bin cancel-latency -- \
+//!     RECIPE OUTPUT SECONDS [TIMES [THREADS]]
 //! ```
 //!
 //! Begins the merge TIMES (20) times and cancels it, at moments evenly spread over SECONDS from

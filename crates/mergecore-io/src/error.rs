@@ -435,7 +435,8 @@ pub enum IoError {
     },
     /// Something that no merge of this version leaves is where the work of one would be.
     #[error(
-        "{path} is {found}, which this version of mergecore does not leave there, so no work can be gone on with; discard what is there (--restart), or move it elsewhere"
+        "{path} is {found}, so the work there cannot be gone on with; discard it (--restart), or move {} elsewhere",
+        working_directory(path).display()
     )]
     OddWork {
         /// The path, in the working directory or that directory's own.
@@ -515,6 +516,14 @@ impl IoError {
     ) -> impl FnOnce(io::Error) -> IoError {
         let path = path.into();
         move |source| IoError::System { action, path, source }
+    }
+}
+
+/// The directory beside an output, of that path or one in it.
+fn working_directory(path: &Path) -> &Path {
+    match path.extension().is_some_and(|end| end == "mergecore-partial") {
+        true => path,
+        false => path.parent().unwrap_or(path),
     }
 }
 

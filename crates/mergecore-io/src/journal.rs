@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_64;
 
-use crate::discover::open_regular;
+use crate::discover::{MAX_FILE_BYTES, open_regular};
 use crate::error::IoError;
 use crate::storage::Storage;
 
@@ -14,8 +14,10 @@ use crate::storage::Storage;
 const BEGINNING: &[u8] = b"mergecore journal 1\n";
 /// Bytes of a record before its content: checksum and length.
 const HEAD: usize = 8 + 4;
-/// Bytes of the longest journal: that of some ten million tensors.
-const MAX_BYTES: u64 = 1 << 30;
+/// What those of all versions begin with.
+const NAME: &[u8] = b"mergecore journal ";
+/// Bytes of the least that disks write at once.
+const SECTOR: usize = 512;
 
 /// A file to which records are added, each with its checksum, so that of one half written when
 /// the process or the machine stopped nothing is believed.
@@ -57,8 +59,9 @@ impl Journal {
     /// that are whole, up to the first that is not. What comes after them is cut off.
     ///
     /// # Errors
-    /// [`IoError::OddWork`] where something else is there, which stays, or the first record is
-    /// damaged in a way in which no crash leaves it; [`IoError::System`], [`IoError::NotAFile`].
+    /// [`IoError::OddWork`] where something else is there, which stays, or more than
+    /// [`MAX_FILE_BYTES`], or the beginning is damaged in a way in which no crash leaves it;
+    /// [`IoError::System`], [`IoError::NotAFile`] and [`IoError::BrokenLink`].
     pub fn open(path: &Path, storage: &Storage) -> Result<(Journal, Vec<Vec<u8>>), IoError> {
         let content = match path.symlink_metadata() {
             Ok(_) => read(path, storage)?,
@@ -96,8 +99,9 @@ impl Journal {
         Ok(())
     }
 
-    /// What makes this journal one that says nothing, also when this is dropped and others
-    /// write to it.
+    /// A closure that empties this journal, so that nothing it holds is believed, also when this
+    /// is dropped and others write to it: not a file that was made anew under its name. If it
+    /// cannot be emptied, nobody is told.
     ///
     /// ```
     /// # use mergecore_io::{Journal, Storage};
@@ -123,38 +127,38 @@ impl Journal {
             }
         }
     }
-
-    /// Waits until all records are on the disk.
-    ///
-    /// # Errors
-    /// [`IoError::System`].
-    pub fn sync(&self) -> Result<(), IoError> {
-        self.storage.sync(&self.file, &self.path)
-    }
 }
 
 /// The content of a file that can be taken for a journal, or for what a crash left of one.
 fn read(path: &Path, storage: &Storage) -> Result<Vec<u8>, IoError> {
     let odd = |found| IoError::OddWork { path: path.to_owned(), found };
-    let (_, metadata) = open_regular(storage, path)?;
-    if metadata.len() > MAX_BYTES {
-        return Err(odd("a file of more than a gigabyte"));
+    let (file, metadata) = open_regular(storage, path)?;
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(odd("a file of more than 100 MB"));
     }
-    let content = storage.read_at_most(path, MAX_BYTES)?;
+    let content = storage.read_all(file, path, MAX_FILE_BYTES)?;
     match content.strip_prefix(BEGINNING) {
-        Some(records) if is_damaged(records) => Err(odd("a damaged journal")),
+        Some(_) if is_damaged(&content) => Err(odd("a damaged journal")),
         Some(_) => Ok(content),
         // The length is on the disk, and what was written is not.
         None if BEGINNING.starts_with(&content) || content[0] == 0 => Ok(content),
-        None => Err(odd("a file that does not begin as a journal")),
+        None if content.starts_with(NAME) => {
+            Err(odd("the journal of another version of mergecore"))
+        }
+        None => Err(odd("a file that is no journal")),
     }
 }
 
-/// Whether the first record is there to its end and is another than was written, and not zeros.
-fn is_damaged(records: &[u8]) -> bool {
+/// Whether the first record is there to its end and is another than was written, and not because
+/// a part of it did not reach the disk, where there are zeros then.
+fn is_damaged(journal: &[u8]) -> bool {
+    let records = &journal[BEGINNING.len()..];
     let len = records.get(8..HEAD).and_then(|len| len.try_into().ok()).map(u32::from_le_bytes);
-    let is_there = len.is_some_and(|len| records.len() - HEAD >= len as usize);
-    is_there && first_record(records).is_none() && records[..HEAD] != [0; HEAD]
+    let Some(record) = len.and_then(|len| records.get(..HEAD + len as usize)) else { return false };
+    let to_its_end = &journal[..BEGINNING.len() + record.len()];
+    let is_lost = |sector: &[u8]| sector.iter().all(|byte| *byte == 0);
+    let is_torn = is_lost(&record[..HEAD]) || to_its_end.chunks(SECTOR).any(is_lost);
+    !is_torn && first_record(records).is_none()
 }
 
 /// The content of the records up to the first that is not whole, and where that one begins.
@@ -210,14 +214,16 @@ mod tests {
             });
             for damaged in flipped.chain([cut]) {
                 std::fs::write(&path, &damaged).unwrap();
-                let (mut journal, records) = match Journal::open(&path, &Storage::new()) {
-                    Ok(opened) => opened,
-                    Err(error) => {
-                        assert!(matches!(error, IoError::OddWork { .. }), "{error}");
-                        assert!(whole == 0 && damaged.len() == content.len(), "at {at}");
-                        assert!(std::fs::read(&path).unwrap() == damaged, "at {at}");
-                        continue;
-                    }
+                let opened = Journal::open(&path, &Storage::new());
+                // With another length, the first record may be one of which the end is not there.
+                let length = BEGINNING.len() + 8..BEGINNING.len() + HEAD;
+                if damaged.len() == content.len() && whole == 0 && !length.contains(&at) {
+                    assert!(matches!(opened, Err(IoError::OddWork { .. })), "at {at}");
+                }
+                let Ok((mut journal, records)) = opened else {
+                    assert!(damaged.len() == content.len() && whole == 0, "at {at}");
+                    assert!(std::fs::read(&path).unwrap() == damaged, "at {at}");
+                    continue;
                 };
                 assert_eq!(records, written[..whole], "at {at}");
                 journal.append(b"more").unwrap();
@@ -250,6 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn of_a_long_record_a_part_may_not_have_reached_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        journal(&path, &[&[1; 10_000], b"second"]);
+        let content = std::fs::read(&path).unwrap();
+        for zeros in [4096..8192, 4096..content.len(), 9728..content.len(), 512..1024] {
+            let mut content = content.clone();
+            content[zeros].fill(0);
+            std::fs::write(&path, content).unwrap();
+            let (_, records) = Journal::open(&path, &Storage::new()).unwrap();
+            assert!(records.is_empty());
+        }
+    }
+
+    #[test]
     fn one_that_was_made_anew_is_not_erased() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
@@ -273,8 +294,8 @@ mod tests {
         damaged[BEGINNING.len() + HEAD] ^= 1;
         let other = [b"mergecore journal 2\n", &content[BEGINNING.len()..]].concat();
         for (content, what) in [
-            (&b"Dear diary"[..], "a file that does not begin as a journal"),
-            (&other, "a file that does not begin as a journal"),
+            (&b"Dear diary"[..], "a file that is no journal"),
+            (&other, "the journal of another version of mergecore"),
             (&damaged, "a damaged journal"),
         ] {
             std::fs::write(&path, content).unwrap();
@@ -283,9 +304,9 @@ mod tests {
             assert!(std::fs::read(&path).unwrap() == content);
         }
         let file = File::create(&path).unwrap();
-        file.set_len(MAX_BYTES + 1).unwrap();
+        file.set_len(MAX_FILE_BYTES + 1).unwrap();
         let error = Journal::open(&path, &Storage::new()).unwrap_err();
-        assert!(error.to_string().contains("is a file of more than a gigabyte"), "{error}");
-        assert_eq!(path.metadata().unwrap().len(), MAX_BYTES + 1);
+        assert!(error.to_string().contains("is a file of more than 100 MB"), "{error}");
+        assert_eq!(path.metadata().unwrap().len(), MAX_FILE_BYTES + 1);
     }
 }

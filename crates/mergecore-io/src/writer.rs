@@ -242,7 +242,8 @@ impl CheckpointWriter {
         stop: impl Fn() -> bool,
         failed_late: impl FnOnce() + Send + 'static,
     ) -> Result<bool, IoError> {
-        let (sender, receiver) = mpsc::channel();
+        // Without room: what is sent is taken, or told to be left.
+        let (sender, receiver) = mpsc::sync_channel(0);
         let (storage, files, dir) = (self.storage.clone(), self.files.clone(), self.dir.clone());
         let wait = std::thread::Builder::new().name("mergecore-sync".to_owned());
         let started = wait.spawn(move || {

@@ -5,10 +5,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use mergecore_io::{
-    Checkpoint, CheckpointWriter, IoError, Layout, StoredTensor, TensorSource, TensorSpec, sync_dir,
+    Checkpoint, CheckpointWriter, IoError, Layout, Storage, StorageCall, StorageHook, StoredTensor,
+    TensorSource, TensorSpec, sync_dir,
 };
 use mergecore_tensor::DType;
 use proptest::prelude::*;
@@ -240,4 +243,61 @@ proptest! {
             prop_assert_eq!(fs::read(a.path().join(&name)).unwrap(), fs::read(b.path().join(&name)).unwrap());
         }
     }
+}
+
+/// A disk that cannot put a file on it.
+#[derive(Default)]
+struct Broken(AtomicBool);
+
+impl StorageHook for Broken {
+    fn before(&self, call: &StorageCall<'_>) -> std::io::Result<()> {
+        if let StorageCall::Sync { .. } = call {
+            self.0.store(true, Ordering::SeqCst);
+            return Err(std::io::Error::other("the disk is broken"));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sync_that_fails_is_told_to_whoever_is_there() {
+    let dir = dir();
+    let layout = Layout::new(vec![spec("w", DType::U8, &[2])], u64::MAX, BTreeMap::new()).unwrap();
+    let broken = Arc::new(Broken::default());
+    let hook = Arc::clone(&broken) as Arc<dyn StorageHook>;
+    let storage = Storage::with_hook(hook);
+    let writer = CheckpointWriter::resume(dir.path(), layout.into(), &storage).unwrap();
+    let (late, told) = mpsc::channel();
+    let tell = || {
+        let late = late.clone();
+        move || late.send(()).unwrap()
+    };
+    let error = writer.sync_unless(|| false, tell()).unwrap_err();
+    assert!(error.to_string().contains("the disk is broken"), "{error}");
+    assert!(told.try_recv().is_err());
+
+    // It has failed before it is asked whether to stop, and before anybody was told.
+    struct Held(Arc<Broken>);
+    impl StorageHook for Held {
+        fn before(&self, call: &StorageCall<'_>) -> std::io::Result<()> {
+            if let StorageCall::Sync { .. } = call {
+                // The first question comes after this.
+                std::thread::sleep(Duration::from_millis(80));
+            }
+            self.0.before(call)
+        }
+    }
+    let broken = Arc::new(Broken::default());
+    let storage = Storage::with_hook(Arc::new(Held(Arc::clone(&broken))));
+    let layout = Layout::new(vec![spec("w", DType::U8, &[2])], u64::MAX, BTreeMap::new()).unwrap();
+    let writer = CheckpointWriter::resume(dir.path(), layout.into(), &storage).unwrap();
+    let stop = || {
+        while !broken.0.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        true
+    };
+    assert!(!writer.sync_unless(stop, tell()).unwrap());
+    told.recv_timeout(Duration::from_secs(60)).unwrap();
 }

@@ -10,8 +10,9 @@ use mergecore_kernel::{KernelError, ReadInputs};
 /// Between two looks at whether the result is still wanted.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Whether the decomposition of a matrix of this shape, and what goes with it, takes more than some
-/// hundredths of a second: 256 rows and columns about do. Long and narrow ones are held up by memory.
+/// Whether the decomposition of a matrix of this shape, and what goes with it, takes more than
+/// some hundredths of a second: 256 rows and columns about do. Long and narrow ones are held up
+/// by memory.
 fn is_long((rows, columns): (usize, usize)) -> bool {
     rows.saturating_mul(columns).saturating_mul(rows.min(columns) + 64) > 1 << 24
 }

@@ -125,16 +125,3 @@ fn every_public_type_is_send_and_sync() {
         assert!(known.contains(&name) || of_hub.contains(&name), "`{name}` is not in this list");
     }
 }
-
-/// What the traits of one's own kernels, and the drivers of them, are made of.
-#[test]
-fn so_is_what_kernels_are_written_with() {
-    cross_threads::<kernel::Combination>();
-    cross_threads::<(kernel::Extent, kernel::Simd, kernel::Losses, kernel::Worker)>();
-    cross_threads::<dyn kernel::Kernel>();
-    cross_threads::<dyn kernel::Apply>();
-    cross_threads::<dyn kernel::ErasedScan>();
-    cross_threads::<dyn kernel::Whole>();
-    cross_threads::<kernel::Step>();
-    cross_threads::<(kernel::Survey, kernel::Concatenation, kernel::SurveyRun)>();
-}

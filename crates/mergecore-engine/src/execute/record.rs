@@ -1,10 +1,10 @@
 //! What an interrupted merge leaves for the next one: which tensors are done.
 //!
-//! The journal's first record says what the merge is; each further one which tensors have come to
-//! be in the output's files since the one before, with their hashes; all in MessagePack. Records are
-//! added every few milliseconds and not synced: after a power failure, a tensor whose bytes did not reach the
-//! disk is found by its hash. Where tensors are not hashed, the files are synced before a record
-//! is written.
+//! The journal's first record says what the merge is; each further one which tensors have come
+//! to be in the output's files since the one before, with their hashes; all in MessagePack.
+//! Records are added every few milliseconds and not synced: after a power failure, a tensor whose
+//! bytes did not reach the disk is found by its hash. Where tensors are not hashed, the files are
+//! synced before a record is written.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

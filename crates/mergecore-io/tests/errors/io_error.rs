@@ -476,7 +476,8 @@ fn odd_work() {
     let output = dir.path().join("out");
     let error = StagedDir::resume(&output, false, &Storage::new()).unwrap_err();
     assert!(matches!(&error, IoError::OddWork { path, found: "a directory" } if *path == journal));
-    says(&error, &["/.out.mergecore-partial/journal is a directory", "(--restart)", "move it"]);
+    let home = format!("move {} elsewhere", journal.parent().unwrap().display());
+    says(&error, &["/.out.mergecore-partial/journal is a directory", "(--restart)", &home]);
 }
 
 #[test]

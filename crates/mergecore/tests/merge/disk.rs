@@ -12,7 +12,8 @@ use crate::support::Random;
 
 /// A directory on a disk that keeps no more than it must: what was synced.
 ///
-/// Of a file, each write that came after its last sync may be lost, be zeros, or be cut off. Of
+/// Of a file, each write that came after its last sync may be lost, be zeros, all of it or a
+/// sector, or be cut off. Of
 /// the changes to a directory's entries after its last sync, in their order, the last ones may
 /// be lost, whatever became of other directories'; what changes two directories at once, as some
 /// renames do, is in both or in neither, and takes what comes before it in either with it.
@@ -23,6 +24,9 @@ pub(crate) struct Disk {
     /// Those that may be lost, in order.
     changes: Vec<Change>,
 }
+
+/// Bytes that reach a disk together.
+const SECTOR: usize = 512;
 
 enum Node {
     Directory { stored: Entries, now: Entries },
@@ -274,8 +278,13 @@ impl File {
         };
         for range in writes {
             let range = range.start as usize..content.len().min(range.end as usize);
-            match random.below(3) {
+            match random.below(4) {
                 0 if !range.is_empty() => content[range].fill(0),
+                3 if !range.is_empty() => {
+                    let sector = (range.start + random.below(range.len())) / SECTOR * SECTOR;
+                    let end = range.end.min(sector + SECTOR);
+                    content[range.start.max(sector)..end].fill(0);
+                }
                 1 => range.for_each(|at| content[at] = stored.get(at).copied().unwrap_or(0)),
                 _ => {}
             }

@@ -13,7 +13,6 @@ use mergecore::{
     EngineError, Error, IoError, MergeOptions, MergeReport, ProgressCallback, Storage, StorageCall,
     StorageHook, verify,
 };
-
 use mergecore_io::Journal;
 
 use crate::disk::{Disk, Survive};
@@ -339,7 +338,7 @@ fn a_journal_that_cannot_be_read_is_not_gone_on_with() {
     };
     let changes: [(&dyn Fn(&Path), &str); 3] = [
         (&damaged, "journal is a damaged journal"),
-        (&notes, "journal is a file that does not begin as a journal"),
+        (&notes, "journal is a file that is no journal"),
         (&of_another_version, "it was begun by another version of mergecore"),
     ];
     for (change, text) in changes {
