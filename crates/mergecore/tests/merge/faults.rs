@@ -336,10 +336,11 @@ fn a_journal_that_cannot_be_read_is_not_gone_on_with() {
         journal.append(b"\x81\xa7version\x02").unwrap();
         journal.append(b"one done").unwrap();
     };
-    let changes: [(&dyn Fn(&Path), &str); 3] = [
-        (&damaged, "journal is a damaged journal"),
-        (&notes, "journal is a file that is no journal"),
-        (&of_another_version, "it was begun by another version of mergecore"),
+    type Meddling = fn(&Path);
+    let changes: [(Meddling, &str); 3] = [
+        (damaged, "journal is a damaged journal"),
+        (notes, "journal is a file that is no journal"),
+        (of_another_version, "it was begun by another version of mergecore"),
     ];
     for (change, text) in changes {
         case.merge(case.faulty(case.calls * 9 / 10, Fault::Refused(5))).unwrap_err();
