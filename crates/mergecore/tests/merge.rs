@@ -5,6 +5,8 @@
 mod architectures;
 #[path = "merge/cancel.rs"]
 mod cancel;
+#[path = "merge/cancel_work.rs"]
+mod cancel_work;
 #[path = "merge/card.rs"]
 mod card;
 #[path = "merge/check.rs"]
